@@ -1,0 +1,79 @@
+package events
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits on names, in bytes. An escaped name is up to three times as long, and a
+// subject must stay well below the 4,096 bytes of a NATS protocol line.
+const (
+	MaxApp     = 128
+	MaxVersion = 255
+	MaxPlace   = 64
+)
+
+// Unknown stands in a subject for an app or version that a request did not say
+// clearly enough. No app may be called that.
+const Unknown = "_"
+
+var (
+	appName   = regexp.MustCompile(`^[a-z0-9]+([._/-][a-z0-9]+)*$`)
+	placeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	digest    = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
+
+// CheckApp says what is wrong with the name of an app. An app's name is also its
+// repository's name in the registry, hence the narrow alphabet (OCI distribution
+// specification 1.1, "Pulling manifests").
+func CheckApp(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("is empty, expected the name of an app")
+	case len(s) > MaxApp:
+		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxApp)
+	case !appName.MatchString(s):
+		return fmt.Errorf("%q is not an app's name, expected lower-case letters and digits, separated by one of . _ - /", s)
+	}
+	return nil
+}
+
+// CheckVersion says what is wrong with the name of a version. Whatever git
+// allows in a tag is allowed here.
+func CheckVersion(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("is empty, expected a version such as v1.2.3")
+	case len(s) > MaxVersion:
+		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxVersion)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("is not valid UTF-8")
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
+		return fmt.Errorf("%q contains white space or a control character", s)
+	}
+	return nil
+}
+
+// CheckPlace says what is wrong with the name of an environment or a channel.
+func CheckPlace(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("is empty, expected a name such as dev or stable")
+	case len(s) > MaxPlace:
+		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxPlace)
+	case !placeName.MatchString(s):
+		return fmt.Errorf("%q is not a name, expected letters, digits, '.', '_' and '-', beginning with a letter or digit", s)
+	}
+	return nil
+}
+
+// CheckDigest says what is wrong with a content digest.
+func CheckDigest(s string) error {
+	if !digest.MatchString(s) {
+		return fmt.Errorf("%q is not a digest, expected sha256: and 64 hexadecimal digits", s)
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package events
+
+import "fmt"
+
+// Source is the source code of one commit, as staged for the builders.
+type Source struct {
+	Digest string `json:"digest"` // of the archive, sha256:…
+	Size   int64  `json:"size"`   // of the archive, in bytes
+}
+
+// TagSeen says that a new version exists, and all that a builder needs to know.
+// It happens once per version: a tag that moves is a [TagMoved].
+type TagSeen struct {
+	Meta
+	App     string `json:"app"`
+	Version string `json:"version"`
+	Tag     string `json:"tag"`    // the git tag, such as web/v1.2.3
+	Repo    string `json:"repo"`   // where it was seen, without credentials
+	Commit  string `json:"commit"` // the object id the tag peels to
+	Source  Source `json:"source"`
+	Recipe  Recipe `json:"recipe"` // .tagship.yaml at that commit
+}
+
+func (*TagSeen) Kind() Kind        { return KindTagSeen }
+func (f *TagSeen) Subject() string { return KindTagSeen.Subject(f.App, f.Version) }
+
+func (f *TagSeen) Validate() error {
+	var c fieldChecks
+	f.Meta.validate(&c)
+	c.check("app", CheckApp(f.App))
+	c.check("version", CheckVersion(f.Version))
+	c.require("tag", f.Tag)
+	c.require("repo", f.Repo)
+	c.check("commit", checkCommit(f.Commit))
+	c.check("source.digest", CheckDigest(f.Source.Digest))
+	c.forbid("source.size", f.Source.Size <= 0, "is %d, expected the number of bytes", f.Source.Size)
+	c.check("recipe", f.Recipe.Validate())
+	return c.err()
+}
+
+// TagMoved says that a tag names another commit than it did. It is never built.
+type TagMoved struct {
+	Meta
+	App     string `json:"app"`
+	Version string `json:"version"`
+	Tag     string `json:"tag"`
+	Repo    string `json:"repo"`
+	Old     string `json:"old"` // the commit that stays the version's
+	New     string `json:"new"` // the commit the tag names now
+}
+
+func (*TagMoved) Kind() Kind        { return KindTagMoved }
+func (f *TagMoved) Subject() string { return KindTagMoved.Subject(f.App, f.Version) }
+
+func (f *TagMoved) Validate() error {
+	var c fieldChecks
+	f.Meta.validate(&c)
+	c.check("app", CheckApp(f.App))
+	c.check("version", CheckVersion(f.Version))
+	c.require("tag", f.Tag)
+	c.check("old", checkCommit(f.Old))
+	c.check("new", checkCommit(f.New))
+	c.forbid("new", f.Old == f.New, "is the old commit: nothing moved")
+	return c.err()
+}
+
+// TagRefused says that a tag, or a request to look at a repository, cannot become a version.
+type TagRefused struct {
+	Meta
+	App     string `json:"app"`
+	Version string `json:"version"`
+	Tag     string `json:"tag,omitempty"`
+	Commit  string `json:"commit,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+func (*TagRefused) Kind() Kind        { return KindTagRefused }
+func (f *TagRefused) Subject() string { return KindTagRefused.Subject(f.App, f.Version) }
+
+func (f *TagRefused) Validate() error {
+	var c fieldChecks
+	f.Meta.validate(&c)
+	c.check("app", orUnknown(f.App, CheckApp))
+	c.check("version", orUnknown(f.Version, CheckVersion))
+	c.require("reason", f.Reason)
+	return c.err()
+}
+
+// TagLooked answers a request to look at an app's repository now.
+type TagLooked struct {
+	Meta
+	App string `json:"app"`
+	// New are the versions that were seen for the first time.
+	New []string `json:"new"`
+}
+
+func (*TagLooked) Kind() Kind        { return KindTagLooked }
+func (f *TagLooked) Subject() string { return KindTagLooked.Subject(f.App) }
+
+func (f *TagLooked) Validate() error {
+	var c fieldChecks
+	f.Meta.validate(&c)
+	c.check("app", CheckApp(f.App))
+	for i, v := range f.New {
+		c.check(fmt.Sprintf("new[%d]", i), CheckVersion(v))
+	}
+	return c.err()
+}
+
+func checkCommit(s string) error {
+	// SHA-1 or SHA-256 object names, see gitformat-signature and hash-function-transition.
+	if len(s) != 40 && len(s) != 64 {
+		return fmt.Errorf("%q is not a commit, expected 40 or 64 hexadecimal digits", s)
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return fmt.Errorf("%q is not a commit, expected 40 or 64 hexadecimal digits", s)
+		}
+	}
+	return nil
+}
+
+func orUnknown(name string, check func(string) error) error {
+	if name == Unknown {
+		return nil
+	}
+	return check(name)
+}
