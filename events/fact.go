@@ -1,11 +1,8 @@
 package events
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -57,13 +54,15 @@ func (c Cause) String() string { return fmt.Sprintf("%s:%d", c.Stream, c.Seq) }
 func Identify(f Fact, cause *Cause, by string, now time.Time) error {
 	head := f.Head()
 	if head.At.IsZero() {
-		head.At = now.UTC().Truncate(time.Millisecond)
+		head.At = now.Truncate(time.Millisecond)
 	}
+	head.At = head.At.UTC()
 	if head.By == "" {
 		head.By = by
 	}
-	if head.Cause == nil {
-		head.Cause = cause
+	if head.Cause == nil && cause != nil {
+		own := *cause
+		head.Cause = &own
 	}
 	if head.ID != "" {
 		return nil
@@ -91,38 +90,28 @@ var ErrMalformed = errors.New("malformed message")
 
 // Decode reads the message that was stored on a subject. A fact's unknown fields
 // are ignored, for it may come from a newer Tagship; a request is read as
-// [ParseRequest] does. The names in the subject must be those in the body.
+// [ParseRequest] does, and beside its error stands what could be understood. The
+// names in the subject must be those in the body.
 func Decode(subject string, body []byte) (Event, error) {
-	d, tokens, err := split(subject)
+	d, _, err := split(subject)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if d.kind.Request() {
+	if d.fresh == nil {
 		return ParseRequest(subject, body)
 	}
 	fact := d.fresh()
-	if err := decodeFact(fact, body); err != nil {
+	if err := decodeJSON(body, fact); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, subject, err)
 	}
 	if err := fact.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, subject, err)
 	}
+	// Comparing the whole subject compares its names and that they are escaped as they must be.
 	if stated := fact.Subject(); stated != subject {
 		return nil, fmt.Errorf("%w: the body on %s says that it belongs on %s", ErrMalformed, subject, stated)
 	}
-	_ = tokens // compared as part of the whole subject
 	return fact, nil
-}
-
-func decodeFact(into Event, body []byte) error {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	if err := decoder.Decode(into); err != nil {
-		return describeJSON(err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("the body goes on after the JSON object")
-	}
-	return nil
 }
 
 // Encode writes a fact as it goes over the wire, after checking it.
@@ -130,26 +119,9 @@ func Encode(f Fact) ([]byte, error) {
 	if err := f.Validate(); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", f.Kind(), err)
 	}
-	body, err := json.Marshal(f)
+	body, err := encodeJSON(f)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", f.Kind(), err)
 	}
 	return body, nil
-}
-
-// describeJSON says in words for people what is wrong with a JSON text.
-func describeJSON(err error) error {
-	var wrongType *json.UnmarshalTypeError
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &wrongType) && wrongType.Field == "":
-		return fmt.Errorf("the body is a JSON %s, expected an object", wrongType.Value)
-	case errors.As(err, &wrongType):
-		return &FieldError{Name: wrongType.Field, Err: fmt.Errorf("is a JSON %s, expected %s", wrongType.Value, wrongType.Type)}
-	case errors.As(err, &syntax):
-		return fmt.Errorf("the body is not JSON at byte %d: %w", syntax.Offset, err)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the JSON ends too early")
-	}
-	return err
 }

@@ -48,77 +48,90 @@ const (
 )
 
 // definition is what is known of a kind: where it lives, the names that follow
-// it in a subject, and an empty message of it to decode into.
+// it in a subject, and an empty fact of it to decode into, nil for a request.
 type definition struct {
 	kind   Kind
 	stream string
-	tokens []string
-	once   bool // at most one such fact per subject, ever
-	fresh  func() Event
+	names  [2]string // the second is empty where one name follows
+	once   bool      // at most one such fact per subject, ever
+	fresh  func() Fact
 }
 
-func definitions() []definition {
-	appVersion, envApp, channelApp := []string{"app", "version"}, []string{"env", "app"}, []string{"channel", "app"}
-	return []definition{
-		{TagRequested, StreamTags, []string{"app"}, false, func() Event { return &Request{kind: TagRequested} }},
-		{KindTagSeen, StreamTags, appVersion, true, func() Event { return &TagSeen{} }},
-		{KindTagMoved, StreamTags, appVersion, false, func() Event { return &TagMoved{} }},
-		{KindTagRefused, StreamTags, appVersion, false, func() Event { return &TagRefused{} }},
-		{KindTagLooked, StreamTags, []string{"app"}, false, func() Event { return &TagLooked{} }},
+// definitions are never written to.
+var definitions = [...]definition{
+	{TagRequested, StreamTags, [2]string{"app"}, false, nil},
+	{KindTagSeen, StreamTags, [2]string{"app", "version"}, true, func() Fact { return &TagSeen{} }},
+	{KindTagMoved, StreamTags, [2]string{"app", "version"}, false, func() Fact { return &TagMoved{} }},
+	{KindTagRefused, StreamTags, [2]string{"app", "version"}, false, func() Fact { return &TagRefused{} }},
+	{KindTagLooked, StreamTags, [2]string{"app"}, false, func() Fact { return &TagLooked{} }},
 
-		{BuildRequested, StreamBuilds, []string{"app"}, false, func() Event { return &Request{kind: BuildRequested} }},
-		{KindBuildStarted, StreamBuilds, appVersion, false, func() Event { return &BuildStarted{} }},
-		{KindBuildDone, StreamBuilds, appVersion, true, func() Event { return &BuildDone{} }},
-		{KindBuildFailed, StreamBuilds, appVersion, false, func() Event { return &BuildFailed{} }},
-		{KindBuildRefused, StreamBuilds, appVersion, false, func() Event { return &BuildRefused{} }},
+	{BuildRequested, StreamBuilds, [2]string{"app"}, false, nil},
+	{KindBuildStarted, StreamBuilds, [2]string{"app", "version"}, false, func() Fact { return &BuildStarted{} }},
+	{KindBuildDone, StreamBuilds, [2]string{"app", "version"}, true, func() Fact { return &BuildDone{} }},
+	{KindBuildFailed, StreamBuilds, [2]string{"app", "version"}, false, func() Fact { return &BuildFailed{} }},
+	{KindBuildRefused, StreamBuilds, [2]string{"app", "version"}, false, func() Fact { return &BuildRefused{} }},
 
-		{ReleaseRequested, StreamReleases, []string{"env"}, false, func() Event { return &Request{kind: ReleaseRequested} }},
-		{KindReleaseWanted, StreamReleases, envApp, false, func() Event { return &ReleaseWanted{} }},
-		{KindReleaseStarted, StreamReleases, envApp, false, func() Event { return &ReleaseStarted{} }},
-		{KindReleaseDone, StreamReleases, envApp, false, func() Event { return &ReleaseDone{} }},
-		{KindReleaseFailed, StreamReleases, envApp, false, func() Event { return &ReleaseFailed{} }},
-		{KindReleaseRefused, StreamReleases, envApp, false, func() Event { return &ReleaseRefused{} }},
+	{ReleaseRequested, StreamReleases, [2]string{"env"}, false, nil},
+	{KindReleaseWanted, StreamReleases, [2]string{"env", "app"}, false, func() Fact { return &ReleaseWanted{} }},
+	{KindReleaseStarted, StreamReleases, [2]string{"env", "app"}, false, func() Fact { return &ReleaseStarted{} }},
+	{KindReleaseDone, StreamReleases, [2]string{"env", "app"}, false, func() Fact { return &ReleaseDone{} }},
+	{KindReleaseFailed, StreamReleases, [2]string{"env", "app"}, false, func() Fact { return &ReleaseFailed{} }},
+	{KindReleaseRefused, StreamReleases, [2]string{"env", "app"}, false, func() Fact { return &ReleaseRefused{} }},
 
-		{CDNRequested, StreamCDN, []string{"channel"}, false, func() Event { return &Request{kind: CDNRequested} }},
-		{KindCDNStarted, StreamCDN, channelApp, false, func() Event { return &CDNStarted{} }},
-		{KindCDNDone, StreamCDN, channelApp, false, func() Event { return &CDNDone{} }},
-		{KindCDNFailed, StreamCDN, channelApp, false, func() Event { return &CDNFailed{} }},
-		{KindCDNRefused, StreamCDN, channelApp, false, func() Event { return &CDNRefused{} }},
+	{CDNRequested, StreamCDN, [2]string{"channel"}, false, nil},
+	{KindCDNStarted, StreamCDN, [2]string{"channel", "app"}, false, func() Fact { return &CDNStarted{} }},
+	{KindCDNDone, StreamCDN, [2]string{"channel", "app"}, false, func() Fact { return &CDNDone{} }},
+	{KindCDNFailed, StreamCDN, [2]string{"channel", "app"}, false, func() Fact { return &CDNFailed{} }},
+	{KindCDNRefused, StreamCDN, [2]string{"channel", "app"}, false, func() Fact { return &CDNRefused{} }},
+}
+
+// width is how many names follow the kind in a subject.
+func (d *definition) width() int {
+	if d.names[1] == "" {
+		return 1
 	}
+	return 2
+}
+
+// definitionOf is nil for a kind that Tagship does not know.
+func definitionOf(k Kind) *definition {
+	for i := range definitions {
+		if definitions[i].kind == k {
+			return &definitions[i]
+		}
+	}
+	return nil
 }
 
 // Kinds lists every kind, requests and facts, in the order of the pipeline.
 func Kinds() []Kind {
-	var kinds []Kind
-	for _, d := range definitions() {
-		kinds = append(kinds, d.kind)
+	kinds := make([]Kind, len(definitions))
+	for i := range definitions {
+		kinds[i] = definitions[i].kind
 	}
 	return kinds
 }
 
-func definitionOf(k Kind) (definition, bool) {
-	for _, d := range definitions() {
-		if d.kind == k {
-			return d, true
-		}
-	}
-	return definition{}, false
-}
-
-// Stream is the name of the stream that holds messages of this kind.
+// Stream is the name of the stream that holds messages of this kind; empty for
+// a kind that Tagship does not know.
 func (k Kind) Stream() string {
-	d, _ := definitionOf(k)
-	return d.stream
+	if d := definitionOf(k); d != nil {
+		return d.stream
+	}
+	return ""
 }
 
 // Once reports whether such a fact happens at most once per subject.
 func (k Kind) Once() bool {
-	d, _ := definitionOf(k)
-	return d.once
+	d := definitionOf(k)
+	return d != nil && d.once
 }
 
 // Request reports whether messages of this kind ask, rather than state a fact.
-func (k Kind) Request() bool { return !strings.Contains(string(k), ".") }
+func (k Kind) Request() bool {
+	d := definitionOf(k)
+	return d != nil && d.fresh == nil
+}
 
 // Subject is the subject of a message of this kind about the given names, which
 // are escaped: KindBuildDone.Subject("web", "v1.0") is "build.done.web.v1=2E0".
@@ -132,10 +145,14 @@ func (k Kind) Subject(names ...string) string {
 	return b.String()
 }
 
-// All is the filter for every message of this kind.
+// All is the filter for every message of this kind; empty, so that it matches
+// nothing, for a kind that Tagship does not know.
 func (k Kind) All() string {
-	d, _ := definitionOf(k)
-	return string(k) + strings.Repeat(".*", len(d.tokens))
+	d := definitionOf(k)
+	if d == nil {
+		return ""
+	}
+	return string(k) + strings.Repeat(".*", d.width())
 }
 
 // ParseSubject tells the kind of a subject and the names in it, unescaped. It
@@ -151,7 +168,7 @@ func ParseSubject(subject string) (Kind, []string, error) {
 			return "", nil, fmt.Errorf("subject %q: %w", subject, err)
 		}
 		if names[i] == "" {
-			return "", nil, fmt.Errorf("subject %q: the %s is empty", subject, d.tokens[i])
+			return "", nil, fmt.Errorf("subject %q: the %s is empty", subject, d.names[i])
 		}
 	}
 	return d.kind, names, nil
@@ -159,17 +176,14 @@ func ParseSubject(subject string) (Kind, []string, error) {
 
 // split finds the definition for a subject. A request has two tokens, so a
 // two-token subject never matches a fact, nor the other way round.
-func split(subject string) (definition, []string, error) {
+func split(subject string) (*definition, []string, error) {
 	tokens := strings.Split(subject, ".")
-	words := 2
-	if len(tokens) == 2 {
-		words = 1
+	words, kind := 1, tokens[0]
+	if len(tokens) > 2 {
+		words, kind = 2, subject[:len(tokens[0])+1+len(tokens[1])]
 	}
-	if len(tokens) > words {
-		d, known := definitionOf(Kind(strings.Join(tokens[:words], ".")))
-		if known && len(tokens)-words == len(d.tokens) {
-			return d, tokens[words:], nil
-		}
+	if d := definitionOf(Kind(kind)); d != nil && len(tokens) == words+d.width() {
+		return d, tokens[words:], nil
 	}
-	return definition{}, nil, fmt.Errorf("subject %q is of no kind that Tagship knows", subject)
+	return nil, nil, fmt.Errorf("subject %q is of no kind that Tagship knows", subject)
 }
