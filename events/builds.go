@@ -1,6 +1,9 @@
 package events
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // BuildStarted says that a builder has begun to compile a version.
 type BuildStarted struct {
@@ -45,6 +48,14 @@ type Package struct {
 	Size   int64  `json:"size"`   // of the file, in bytes
 }
 
+// checkFileName keeps a package inside the folder it is published to.
+func checkFileName(s string) error {
+	if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\\\x00") {
+		return fmt.Errorf("%q is not a file's name, expected one such as agent_1.0.0_amd64.deb", s)
+	}
+	return nil
+}
+
 // BuildDone says that a version is built, and holds all that is needed to
 // release it. It happens once per version: these bytes and no others go from
 // the first environment to the last.
@@ -82,14 +93,21 @@ func (f *BuildDone) Validate() error {
 		f.PackageSet.validate(&c, "package_set")
 	}
 	c.forbid("package_set", (f.PackageSet == nil) != (len(f.Packages) == 0), "and packages go together")
+	c.forbid("image", f.Image == nil && len(f.Packages) == 0, "is missing, and so are packages: nothing was built")
+	names := map[string]bool{}
 	for i, p := range f.Packages {
-		c.require(fmt.Sprintf("packages[%d].name", i), p.Name)
-		c.check(fmt.Sprintf("packages[%d].digest", i), CheckDigest(p.Digest))
+		field := fmt.Sprintf("packages[%d]", i)
+		c.check(field+".name", checkFileName(p.Name))
+		c.forbid(field+".name", names[p.Name], "%q is the name of an earlier package too", p.Name)
+		names[p.Name] = true
+		c.check(field+".digest", CheckDigest(p.Digest))
+		c.forbid(field+".size", p.Size < 0, "is %d, expected the number of bytes", p.Size)
 	}
 	c.forbid("deploy", f.Deploy != nil && f.Image == nil, "needs an image")
 	if f.Deploy != nil {
-		c.check("deploy", f.Deploy.Validate())
+		c.nest("deploy", f.Deploy.checks())
 	}
+	c.forbidNegative("took", f.Took)
 	return c.err()
 }
 

@@ -20,8 +20,8 @@ func (f *CDNStarted) Validate() error {
 // Download is one published file.
 type Download struct {
 	URL    string `json:"url"`
-	Digest string `json:"digest"`
-	Size   int64  `json:"size"`
+	Digest string `json:"digest"` // of the file
+	Size   int64  `json:"size"`   // of the file, in bytes
 }
 
 // CDNDone says that every package of a version can be downloaded.
@@ -33,7 +33,7 @@ type CDNDone struct {
 	Files     []Download `json:"files"`
 	Unchanged bool       `json:"unchanged,omitempty"` // all of it was there already, byte for byte
 	Latest    bool       `json:"latest"`              // the channel's latest pointer names this version
-	TagSeq    uint64     `json:"tag_seq"`
+	TagSeq    uint64     `json:"tag_seq"`             // as in build.done
 	Took      Duration   `json:"took"`
 }
 
@@ -46,7 +46,10 @@ func (f *CDNDone) Validate() error {
 	for i, file := range f.Files {
 		c.require(fmt.Sprintf("files[%d].url", i), file.URL)
 		c.check(fmt.Sprintf("files[%d].digest", i), CheckDigest(file.Digest))
+		c.forbid(fmt.Sprintf("files[%d].size", i), file.Size < 0, "is %d, expected the number of bytes", file.Size)
 	}
+	c.forbid("tag_seq", f.TagSeq == 0, "is missing, expected the sequence of the tag.seen fact")
+	c.forbidNegative("took", f.Took)
 	return c.err()
 }
 
@@ -71,7 +74,7 @@ func (f *CDNFailed) Validate() error {
 // CDNRefused says that nothing was published, and why.
 type CDNRefused struct {
 	Meta
-	Channel string `json:"channel"`
+	Channel string `json:"channel"` // as it was asked for; there may be no such channel
 	App     string `json:"app"`
 	Version string `json:"version"`
 	Reason  string `json:"reason"`
@@ -83,7 +86,7 @@ func (f *CDNRefused) Subject() string { return KindCDNRefused.Subject(f.Channel,
 func (f *CDNRefused) Validate() error {
 	var c fieldChecks
 	f.Meta.validate(&c)
-	c.require("channel", f.Channel)
+	c.check("channel", checkAskedPlace(f.Channel))
 	c.check("app", orUnknown(f.App, CheckApp))
 	c.check("version", orUnknown(f.Version, CheckVersion))
 	c.require("reason", f.Reason)

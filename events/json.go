@@ -2,7 +2,6 @@ package events
 
 import (
 	"bytes"
-	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,10 +51,11 @@ func describeJSON(err error) error {
 	)
 	switch {
 	case errors.As(err, &wrongType):
-		given, _, _ := strings.Cut(wrongType.Value, " ") // "number 1e9" where the number does not fit
-		return &FieldError{Name: wireName(wrongType.Field), Err: fmt.Errorf("is %s, expected %s", withArticle(given), wanted(wrongType.Type, given))}
+		return &FieldError{Name: wireName(wrongType.Field), Err: describeType(wrongType)}
 	case errors.As(err, &badTime):
-		return &FieldError{Name: "at", Err: fmt.Errorf("is %s, expected a time as in RFC 3339", badTime.Value)}
+		return &FieldError{Name: "at", Err: fmt.Errorf("is %s, expected a time as in RFC 3339", excerpt(badTime.Value))}
+	case strings.HasPrefix(err.Error(), "Time.UnmarshalJSON: "): // it has no type
+		return &FieldError{Name: "at", Err: errors.New("is not a string, expected a time as in RFC 3339")}
 	case errors.As(err, &syntax):
 		return fmt.Errorf("the body is not JSON at byte %d: %w", syntax.Offset, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -87,10 +87,29 @@ func jsonType(value []byte) string {
 	return "a number"
 }
 
+// describeType tells the JSON types instead of Go's.
+func describeType(e *json.UnmarshalTypeError) error {
+	// The value is a type's name, or "number -1" if the number does not fit.
+	given, number, unfit := strings.Cut(e.Value, " ")
+	switch {
+	case unfit && e.Type.Kind() == reflect.Uint64:
+		return fmt.Errorf("is %s, expected a whole number from 0", excerpt(number))
+	case unfit:
+		return fmt.Errorf("is %s, expected a whole number", excerpt(number))
+	case given == "bool":
+		given = "boolean"
+	}
+	article := "a"
+	if given == "array" || given == "object" {
+		article = "an"
+	}
+	return fmt.Errorf("is %s %s, expected %s", article, given, wanted(e.Type))
+}
+
 // wanted names the JSON type that a Go type is read from.
-func wanted(t reflect.Type, given string) string {
-	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) && t.Kind() != reflect.Slice {
-		return "a string"
+func wanted(t reflect.Type) string {
+	if t == reflect.TypeFor[Duration]() {
+		return "a string such as 90s"
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -101,26 +120,8 @@ func wanted(t reflect.Type, given string) string {
 		return "an array"
 	case reflect.Struct, reflect.Map:
 		return "an object"
-	case reflect.Uint64:
-		if given == "number" {
-			return "a whole number from 0"
-		}
-	case reflect.Int, reflect.Int64:
-		if given == "number" {
-			return "a whole number"
-		}
 	}
 	return "a number"
-}
-
-func withArticle(jsonType string) string {
-	switch jsonType {
-	case "object", "array":
-		return "an " + jsonType
-	case "bool":
-		return "a boolean"
-	}
-	return "a " + jsonType
 }
 
 // excerpt quotes the beginning of what somebody sent.

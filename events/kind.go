@@ -145,12 +145,11 @@ func (k Kind) Subject(names ...string) string {
 	return b.String()
 }
 
-// All is the filter for every message of this kind; empty, so that it matches
-// nothing, for a kind that Tagship does not know.
+// All is the filter for every message of this kind.
 func (k Kind) All() string {
 	d := definitionOf(k)
 	if d == nil {
-		return ""
+		return string(k) // matches no message; an empty filter would match all
 	}
 	return string(k) + strings.Repeat(".*", d.width())
 }

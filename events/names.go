@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -16,14 +17,16 @@ const (
 	MaxPlace   = 64
 )
 
-// Unknown stands in a subject for an app or version that a request did not say
-// clearly enough. No app may be called that.
+// Unknown stands in a subject for an app, version or place that a request did
+// not say clearly enough. No app and no place may be called that.
 const Unknown = "_"
 
 var (
 	appName   = regexp.MustCompile(`^[a-z0-9]+([._/-][a-z0-9]+)*$`)
 	placeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	digest    = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	// An object name of SHA-1 or SHA-256, see hash-function-transition in git's documentation.
+	commit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 )
 
 // CheckApp says what is wrong with the name of an app. An app's name is also its
@@ -32,7 +35,7 @@ var (
 func CheckApp(s string) error {
 	switch {
 	case s == "":
-		return fmt.Errorf("is empty, expected the name of an app")
+		return errors.New("is empty, expected the name of an app")
 	case len(s) > MaxApp:
 		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxApp)
 	case !appName.MatchString(s):
@@ -46,11 +49,11 @@ func CheckApp(s string) error {
 func CheckVersion(s string) error {
 	switch {
 	case s == "":
-		return fmt.Errorf("is empty, expected a version such as v1.2.3")
+		return errors.New("is empty, expected a version such as v1.2.3")
 	case len(s) > MaxVersion:
 		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxVersion)
 	case !utf8.ValidString(s):
-		return fmt.Errorf("is not valid UTF-8")
+		return errors.New("is not valid UTF-8")
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
 		return fmt.Errorf("%q contains white space or a control character", s)
 	}
@@ -61,7 +64,7 @@ func CheckVersion(s string) error {
 func CheckPlace(s string) error {
 	switch {
 	case s == "":
-		return fmt.Errorf("is empty, expected a name such as dev or stable")
+		return errors.New("is empty, expected a name such as dev or stable")
 	case len(s) > MaxPlace:
 		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxPlace)
 	case !placeName.MatchString(s):
@@ -70,9 +73,45 @@ func CheckPlace(s string) error {
 	return nil
 }
 
+// checkAskedPlace says whether a refusal can repeat the place that was asked
+// for: people ask for anything, and are answered under the name they gave, as
+// long as a subject and JSON can hold it.
+func checkAskedPlace(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is missing")
+	case len(s) > MaxVersion:
+		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxVersion)
+	case !utf8.ValidString(s):
+		return errors.New("is not valid UTF-8")
+	}
+	return nil
+}
+
+// orUnknown lets a refusal leave open what the request did not say.
+func orUnknown(name string, check func(string) error) error {
+	if name == Unknown {
+		return nil
+	}
+	return check(name)
+}
+
+func checkCommit(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is missing, expected 40 or 64 hexadecimal digits")
+	case !commit.MatchString(s):
+		return fmt.Errorf("%q is not a commit, expected 40 or 64 hexadecimal digits", s)
+	}
+	return nil
+}
+
 // CheckDigest says what is wrong with a content digest.
 func CheckDigest(s string) error {
-	if !digest.MatchString(s) {
+	switch {
+	case s == "":
+		return errors.New("is missing, expected sha256: and 64 hexadecimal digits")
+	case !digest.MatchString(s):
 		return fmt.Errorf("%q is not a digest, expected sha256: and 64 hexadecimal digits", s)
 	}
 	return nil

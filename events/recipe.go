@@ -1,9 +1,12 @@
 package events
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -35,6 +38,12 @@ type Commands []string
 func (c *Commands) UnmarshalText(text []byte) error {
 	*c = Commands{string(text)}
 	return nil
+}
+
+// UnmarshalJSON reads the list that commands are on the wire, which package json
+// would otherwise refuse for a type that reads text.
+func (c *Commands) UnmarshalJSON(body []byte) error {
+	return json.Unmarshal(body, (*[]string)(c))
 }
 
 // RecipeImage is how the runtime image is put together.
@@ -86,91 +95,130 @@ type Deb struct {
 }
 
 // Validate reports every problem of the recipe, each as a [FieldError].
-func (r *Recipe) Validate() error {
-	var c fieldChecks
-	c.forbid("build.run", len(r.Build.Run) == 0, "is missing, expected the command that compiles the app")
-	for i, command := range r.Build.Run {
-		c.forbid(fmt.Sprintf("build.run[%d]", i), strings.TrimSpace(command) == "", "is empty")
-	}
-	for i, folder := range r.Build.Cache {
-		c.check(fmt.Sprintf("build.cache[%d]", i), absolute(folder))
-	}
-	c.forbid("image", r.Image == nil && len(r.Packages) == 0, "is missing, and so are packages: there would be nothing to ship")
-	c.forbid("deploy", r.Deploy != nil && r.Image == nil, "needs an image")
-	if r.Image != nil {
-		r.Image.validate(&c)
-	}
-	for i, p := range r.Packages {
-		p.validate(&c, fmt.Sprintf("packages[%d]", i))
-	}
-	if r.Deploy != nil {
-		c.check("deploy", r.Deploy.Validate())
-	}
-	return c.err()
-}
+func (r *Recipe) Validate() error { return r.checks().err() }
 
 // Check lets a reader of configuration files report Validate's problems at the lines they stand on.
 func (r *Recipe) Check() error { return r.Validate() }
 
-func (i *RecipeImage) validate(c *fieldChecks) {
-	c.forbid("image.layers", len(i.Layers) == 0, "is empty, expected at least one layer")
-	c.forbid("image.entrypoint", len(i.Entrypoint) == 0 || i.Entrypoint[0] == "", "is missing, expected the program to run")
+func (r *Recipe) checks() *fieldChecks {
+	var c fieldChecks
+	c.nest("build", r.Build.checks())
+	c.forbid("image", r.Image == nil && len(r.Packages) == 0, "is missing, and so are packages: there would be nothing to ship")
+	c.forbid("deploy", r.Deploy != nil && r.Image == nil, "needs an image")
+	if r.Image != nil {
+		c.nest("image", r.Image.checks())
+	}
+	if r.Deploy != nil {
+		c.nest("deploy", r.Deploy.checks())
+	}
+	files := map[string]bool{}
+	for i, p := range r.Packages {
+		field := fmt.Sprintf("packages[%d]", i)
+		c.nest(field, p.checks())
+		if p.File != "" {
+			name := path.Base(p.File)
+			c.forbid(field+".file", files[name], "is published as %q, as an earlier package is", name)
+			files[name] = true
+		}
+	}
+	return &c
+}
+
+func (b *Build) checks() *fieldChecks {
+	var c fieldChecks
+	c.forbid("run", len(b.Run) == 0, "is missing, expected the command that compiles the app")
+	for i, command := range b.Run {
+		c.forbid(fmt.Sprintf("run[%d]", i), strings.TrimSpace(command) == "", "is empty")
+	}
+	c.checkEnv("env", b.Env)
+	for i, folder := range b.Cache {
+		c.check(fmt.Sprintf("cache[%d]", i), absolute(folder))
+	}
+	c.forbidNegative("timeout", b.Timeout)
+	return &c
+}
+
+func (i *RecipeImage) checks() *fieldChecks {
+	var c fieldChecks
+	c.forbid("layers", len(i.Layers) == 0, "is empty, expected at least one layer")
 	names := map[string]bool{}
 	for n, layer := range i.Layers {
-		field := fmt.Sprintf("image.layers[%d]", n)
+		field := fmt.Sprintf("layers[%d]", n)
 		c.require(field+".name", layer.Name)
-		c.forbid(field+".name", names[layer.Name], "%q is the name of an earlier layer too", layer.Name)
+		c.forbid(field+".name", layer.Name != "" && names[layer.Name], "%q is the name of an earlier layer too", layer.Name)
 		names[layer.Name] = true
-		c.forbid(field+".copy", len(layer.Copy) == 0, "is empty, expected from: to")
-		checkCopies(c, field+".copy", layer.Copy)
+		c.checkCopies(field+".copy", layer.Copy)
 	}
+	c.forbid("entrypoint", len(i.Entrypoint) == 0 || i.Entrypoint[0] == "", "is missing, expected the program to run")
+	c.checkEnv("env", i.Env)
+	if i.Workdir != "" {
+		c.check("workdir", absolute(i.Workdir))
+	}
+	return &c
 }
 
-func (p *RecipePackage) validate(c *fieldChecks, field string) {
-	c.forbid(field, (p.File == "") == (p.Deb == nil), "must have exactly one of file and deb")
-	if p.File != "" {
-		c.check(field+".file", inside(p.File))
-	}
-	if p.Deb != nil {
-		c.require(field+".deb.name", p.Deb.Name)
-		c.forbid(field+".deb.contents", len(p.Deb.Contents) == 0, "is empty, expected from: to")
-		checkCopies(c, field+".deb.contents", p.Deb.Contents)
-	}
-}
+// Validate reports every problem of how an app is to run, each as a [FieldError].
+func (d *Deploy) Validate() error { return d.checks().err() }
 
-// Validate reports every problem of how an app is to run.
-func (d *Deploy) Validate() error {
+func (d *Deploy) checks() *fieldChecks {
 	var c fieldChecks
 	c.forbid("instances", d.Instances < 1 || d.Instances > 1000, "is %d, expected 1 to 1000", d.Instances)
-	c.forbid("port", d.Port < 0 || d.Port > 65535, "is %d, expected a port", d.Port)
+	c.forbid("port", d.Port < 0 || d.Port > 65535, "is %d, expected 1 to 65535, or 0 for none", d.Port)
 	c.forbid("health.http", d.Health.HTTP != "" && !strings.HasPrefix(d.Health.HTTP, "/"), "%q is not a path, expected one such as /healthz", d.Health.HTTP)
-	c.forbid("health.http", d.Health.HTTP != "" && d.Port == 0, "needs deploy.port")
-	c.forbid("health.within", d.Health.Within <= 0, "is missing, expected a duration such as 60s")
-	return c.err()
+	c.forbid("health.http", d.Health.HTTP != "" && d.Port == 0, "needs a port")
+	c.forbid("health.within", d.Health.Within <= 0, "is %s, expected a duration such as 60s", d.Health.Within)
+	c.forbidNegative("health.soak", d.Health.Soak)
+	c.checkEnv("env", d.Env)
+	c.forbidNegative("stop_grace", d.StopGrace)
+	return &c
 }
 
-func checkCopies(c *fieldChecks, field string, copies map[string]string) {
-	for from, to := range copies {
+func (p *RecipePackage) checks() *fieldChecks {
+	var c fieldChecks
+	switch {
+	case p.File != "" && p.Deb != nil:
+		c.check("deb", errors.New("cannot stand beside file: a package is one or the other"))
+	case p.File == "" && p.Deb == nil:
+		c.check("file", errors.New("is missing, and so is deb"))
+	}
+	if p.File != "" {
+		c.check("file", inside(p.File))
+	}
+	if p.Deb != nil {
+		c.require("deb.name", p.Deb.Name)
+		c.checkCopies("deb.contents", p.Deb.Contents)
+	}
+	return &c
+}
+
+// checkEnv checks names and values as execve(2) takes them.
+func (c *fieldChecks) checkEnv(field string, env map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		c.forbid(field, name == "" || strings.ContainsAny(name, "=\x00"), "has %q, which cannot be the name of a variable", name)
+		c.forbid(field, strings.Contains(env[name], "\x00"), "has a zero byte in the value of %q", name)
+	}
+}
+
+func (c *fieldChecks) checkCopies(field string, copies map[string]string) {
+	c.forbid(field, len(copies) == 0, "is empty, expected from: to")
+	for _, from := range slices.Sorted(maps.Keys(copies)) {
 		c.check(field, inside(from))
-		c.check(field, absolute(to))
+		c.check(field, absolute(copies[from]))
 	}
 }
 
 // inside refuses paths that lead out of the source.
 func inside(p string) error {
 	clean := path.Clean(p)
-	if p == "" || path.IsAbs(p) || clean == ".." || strings.HasPrefix(clean, "../") {
+	if p == "" || path.IsAbs(p) || clean == ".." || strings.HasPrefix(clean, "../") || strings.Contains(p, "\x00") {
 		return fmt.Errorf("%q is not a path inside the source", p)
 	}
 	return nil
 }
 
 func absolute(p string) error {
-	if !path.IsAbs(p) {
+	if !path.IsAbs(p) || strings.Contains(p, "\x00") {
 		return fmt.Errorf("%q is not an absolute path", p)
-	}
-	if strings.Contains(p, "\x00") {
-		return errors.New("contains a zero byte")
 	}
 	return nil
 }

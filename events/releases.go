@@ -23,8 +23,8 @@ func (r *Release) validate(m *Meta) *fieldChecks {
 type ReleaseWanted struct {
 	Meta
 	Release
-	TagSeq   uint64 `json:"tag_seq"`  // as in build.done
-	Promoted string `json:"promoted"` // what it was promoted from: build or an environment; empty for a request
+	TagSeq   uint64 `json:"tag_seq"`            // as in build.done
+	Promoted string `json:"promoted,omitempty"` // what it was promoted from: build or an environment; empty for a request
 }
 
 func (*ReleaseWanted) Kind() Kind        { return KindReleaseWanted }
@@ -36,12 +36,11 @@ func (f *ReleaseWanted) Validate() error {
 	return c.err()
 }
 
-// ReleaseStarted says that a releaser has begun to change the target. Release is
-// the id the target keeps beside what it runs.
+// ReleaseStarted says that a releaser has begun to change the target.
 type ReleaseStarted struct {
 	Meta
 	Release
-	ReleaseID string `json:"release_id"`
+	ReleaseID string `json:"release_id"`         // the target keeps it beside what it runs
 	Replaces  string `json:"replaces,omitempty"` // the version that ran before
 }
 
@@ -73,6 +72,9 @@ func (f *ReleaseDone) Subject() string { return KindReleaseDone.Subject(f.Env, f
 func (f *ReleaseDone) Validate() error {
 	c := f.Release.validate(&f.Meta)
 	c.require("release_id", f.ReleaseID)
+	c.forbid("instances", f.Instances < 1, "is %d, expected how many run", f.Instances)
+	c.forbid("tag_seq", f.TagSeq == 0, "is missing, expected the sequence of the tag.seen fact")
+	c.forbidNegative("took", f.Took)
 	return c.err()
 }
 
@@ -99,7 +101,7 @@ func (f *ReleaseFailed) Validate() error {
 // ReleaseRefused says that nothing was touched, and why.
 type ReleaseRefused struct {
 	Meta
-	Env     string `json:"env"`
+	Env     string `json:"env"` // as it was asked for; there may be no such environment
 	App     string `json:"app"`
 	Version string `json:"version"`
 	Reason  string `json:"reason"`
@@ -111,7 +113,7 @@ func (f *ReleaseRefused) Subject() string { return KindReleaseRefused.Subject(f.
 func (f *ReleaseRefused) Validate() error {
 	var c fieldChecks
 	f.Meta.validate(&c)
-	c.require("env", f.Env)
+	c.check("env", checkAskedPlace(f.Env))
 	c.check("app", orUnknown(f.App, CheckApp))
 	c.check("version", orUnknown(f.Version, CheckVersion))
 	c.require("reason", f.Reason)

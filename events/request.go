@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -18,9 +17,9 @@ const MaxRequest = 8 << 10
 // It comes from a person's hands, so it is parsed strictly.
 type Request struct {
 	App     string `json:"app"`
-	Version string `json:"version"`
+	Version string `json:"version,omitempty"`
 	// By is who asks, where the sender says so.
-	By string `json:"by"`
+	By string `json:"by,omitempty"`
 
 	kind  Kind
 	place string // the environment or channel, from the subject
@@ -49,15 +48,37 @@ func (r *Request) Subject() string {
 // Validate reports every field that is missing or wrong.
 func (r *Request) Validate() error {
 	var c fieldChecks
-	c.check("app", CheckApp(r.App))
-	if r.kind != TagRequested || r.Version != "" {
-		c.check("version", CheckVersion(r.Version))
-	}
-	c.forbid("by", len(r.By) > MaxVersion, "is %d bytes long, expected at most %d", len(r.By), MaxVersion)
-	if r.kind.placed() {
-		c.check(r.kind.placeWord(), CheckPlace(r.place))
-	}
+	r.validate(&c)
 	return c.err()
+}
+
+// validate passes over fields that have a problem already.
+func (r *Request) validate(c *fieldChecks) {
+	first := func(field string, err error) {
+		if !c.has(field) {
+			c.check(field, err)
+		}
+	}
+	if r.kind.placed() {
+		first(r.kind.placeWord(), CheckPlace(r.place))
+	}
+	first("app", CheckApp(r.App))
+	if r.kind != TagRequested || r.Version != "" {
+		first("version", CheckVersion(r.Version))
+	}
+	first("by", checkBy(r.By))
+}
+
+func checkBy(s string) error {
+	switch {
+	case len(s) > MaxVersion:
+		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxVersion)
+	case !utf8.ValidString(s):
+		return errors.New("is not valid UTF-8")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("%q contains a control character", s)
+	}
+	return nil
 }
 
 // EncodeRequest writes the JSON form of a request, after checking it.
@@ -65,16 +86,14 @@ func EncodeRequest(r *Request) ([]byte, error) {
 	if err := r.Validate(); err != nil {
 		return nil, fmt.Errorf("encode request on %s: %w", r.kind, err)
 	}
-	fields := map[string]string{"app": r.App}
-	if r.Version != "" {
-		fields["version"] = r.Version
+	body, err := encodeJSON(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode request on %s: %w", r.kind, err)
 	}
-	if r.By != "" {
-		fields["by"] = r.By
-	}
-	return json.Marshal(fields)
+	return body, nil
 }
 
+// placed reports whether a request's subject names a place, rather than an app.
 func (k Kind) placed() bool { return k == ReleaseRequested || k == CDNRequested }
 
 func (k Kind) placeWord() string {
@@ -90,9 +109,13 @@ func (k Kind) placeWord() string {
 //	web@v1.2.3
 //
 // On tag.<app> and build.<app> the app may be left out, and on tag.<app> the
-// whole body. Beside an error it returns what could be understood, with
-// [Unknown] for an app or version that could not, so that the answer can say
-// whom it concerns. Every error wraps [ErrMalformed] and names the field.
+// whole body. Every error wraps [ErrMalformed] and tells all that is wrong.
+//
+// Beside an error it returns what could be understood, so that the answer can
+// say whom it concerns: [Unknown] stands for an app or version that could not,
+// and the place is what was asked for, even where no place may be called that
+// ([Unknown] if not even a refusal could repeat it). Only on a subject that is no
+// request's is the kind empty.
 func ParseRequest(subject string, body []byte) (*Request, error) {
 	r := &Request{}
 	err := r.parse(subject, body)
@@ -105,21 +128,56 @@ func ParseRequest(subject string, body []byte) (*Request, error) {
 	if CheckVersion(r.Version) != nil {
 		r.Version = Unknown
 	}
+	if checkBy(r.By) != nil {
+		r.By = ""
+	}
+	if r.kind.placed() && checkAskedPlace(r.place) != nil {
+		r.place = Unknown
+	}
 	return r, fmt.Errorf("%w: request on %s: %w", ErrMalformed, subject, err)
 }
 
 func (r *Request) parse(subject string, body []byte) error {
-	kind, names, err := ParseSubject(subject)
+	d, tokens, err := split(subject)
 	if err != nil {
 		return err
 	}
-	if !kind.Request() {
-		return fmt.Errorf("is a fact's subject, expected one of two tokens")
+	if d.fresh != nil {
+		return errors.New("is the subject of a fact, expected one of two tokens")
 	}
-	r.kind = kind
-	if kind.placed() {
-		r.place = names[0]
+	r.kind = d.kind
+
+	var c fieldChecks
+	checkName := CheckApp
+	if r.kind.placed() {
+		checkName = CheckPlace
 	}
+	name, err := Unescape(tokens[0])
+	if err != nil {
+		name = tokens[0]
+		// Escaping helps only what is a name; what else it is, is found below.
+		c.forbid(d.names[0], checkName(name) == nil, "is written %q in the subject, expected %q", name, Escape(name))
+	}
+	if r.kind.placed() {
+		r.place = name
+	}
+	bodyErr := r.parseBody(&c, body)
+	if !r.kind.placed() {
+		if r.App != "" && r.App != name && !c.has("app") {
+			c.check("app", fmt.Errorf("is %s, but the subject says %s", excerpt(r.App), excerpt(name)))
+		}
+		r.App = name
+	}
+	if bodyErr != nil {
+		return bodyErr
+	}
+	r.validate(&c)
+	return c.err()
+}
+
+// parseBody returns an error where the body as a whole makes no sense; what is
+// wrong with single fields goes to c.
+func (r *Request) parseBody(c *fieldChecks, body []byte) error {
 	if len(body) > MaxRequest {
 		return fmt.Errorf("the body is %d bytes long, expected at most %d", len(body), MaxRequest)
 	}
@@ -128,71 +186,87 @@ func (r *Request) parse(subject string, body []byte) error {
 	}
 	text := strings.TrimSpace(string(body))
 	switch {
+	case text == "" && r.kind == TagRequested:
+		return nil
 	case strings.HasPrefix(text, "{"):
-		err = r.parseObject(text)
-	case text == "" && kind == TagRequested:
-	default:
-		err = r.parseShorthand(text)
+		return r.parseObject(c, text)
 	}
-	if err != nil {
-		return err
-	}
-	if !kind.placed() {
-		if r.App != "" && r.App != names[0] {
-			return &FieldError{Name: "app", Err: fmt.Errorf("is %q, but the subject says %q", r.App, names[0])}
-		}
-		r.App = names[0]
-	}
-	return r.Validate()
+	return r.parseShorthand(text)
 }
 
 func (r *Request) parseShorthand(text string) error {
 	app, version, found := strings.Cut(text, "@")
-	if !found {
-		return fmt.Errorf(`%s is neither JSON nor app@version, expected for example {"app":"web","version":"v1.2.3"} or web@v1.2.3`, excerpt(text))
+	switch {
+	case text == "":
+		return errors.New(`the body is empty, expected for example {"app":"web","version":"v1.2.3"} or web@v1.2.3`)
+	case !found || version == "":
+		return fmt.Errorf(`the body is %s, expected for example {"app":"web","version":"v1.2.3"} or web@v1.2.3`, excerpt(text))
 	}
 	r.App, r.Version = app, version
 	return nil
 }
 
-func (r *Request) parseObject(text string) error {
-	known := map[string]*string{"app": &r.App, "version": &r.Version, "by": &r.By}
-	decoder := json.NewDecoder(strings.NewReader(text))
-	var fields map[string]json.RawMessage
-	if err := decoder.Decode(&fields); err != nil {
+// parseObject reads the fields one by one, for package json would pass over a
+// field that is given twice, and take App for app.
+func (r *Request) parseObject(c *fieldChecks, text string) error {
+	var whole json.RawMessage
+	syntax := json.NewDecoder(strings.NewReader(text))
+	if err := syntax.Decode(&whole); err != nil {
 		return describeJSON(err)
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("the body goes on after the JSON object")
+	if err := atEnd(syntax); err != nil {
+		return err
 	}
-	var problems []error
-	for _, name := range sortedKeys(fields) {
-		into, ok := known[name]
-		if !ok {
-			problems = append(problems, &FieldError{Name: name, Err: errors.New("is not a field of a request, expected app, version and by")})
+
+	fields := json.NewDecoder(bytes.NewReader(whole))
+	if _, err := fields.Token(); err != nil { // the opening brace
+		return describeJSON(err)
+	}
+	given := map[string]bool{}
+	for fields.More() {
+		name, err := fields.Token()
+		if err != nil {
+			return describeJSON(err)
+		}
+		var value json.RawMessage
+		if err := fields.Decode(&value); err != nil {
+			return describeJSON(err)
+		}
+		field, _ := name.(string) // a key is nothing else
+		if given[field] {
+			c.check(printable(field), errors.New("is given twice"))
 			continue
 		}
-		if raw := fields[name]; bytes.Equal(raw, []byte("null")) || json.Unmarshal(raw, into) != nil {
-			problems = append(problems, &FieldError{Name: name, Err: fmt.Errorf("is %s, expected a string", excerpt(string(raw)))})
-		}
+		given[field] = true
+		r.setField(c, field, value)
 	}
-	return errors.Join(problems...)
+	return nil
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
+func (r *Request) setField(c *fieldChecks, name string, value json.RawMessage) {
+	var into *string
+	switch name {
+	case "app":
+		into = &r.App
+	case "version":
+		into = &r.Version
+	case "by":
+		into = &r.By
+	default:
+		c.check(printable(name), errors.New("is not a field of a request, expected app, version and by"))
+		return
 	}
-	slices.Sort(keys)
-	return keys
+	if kind := jsonType(value); kind != "a string" {
+		c.check(name, fmt.Errorf("is %s, expected a string", kind))
+		return
+	}
+	c.check(name, json.Unmarshal(value, into))
 }
 
-// excerpt quotes the beginning of what somebody sent.
-func excerpt(s string) string {
-	const most = 60
-	if len(s) <= most {
-		return fmt.Sprintf("%q", s)
+// printable is a field's name as given, unless that would garble the line it is told in.
+func printable(field string) string {
+	if field == "" || len(field) > 60 || Escape(field) != field {
+		return excerpt(field)
 	}
-	return fmt.Sprintf("%q…", strings.ToValidUTF8(s[:most], ""))
+	return field
 }

@@ -34,7 +34,7 @@ func (f *TagSeen) Validate() error {
 	c.check("commit", checkCommit(f.Commit))
 	c.check("source.digest", CheckDigest(f.Source.Digest))
 	c.forbid("source.size", f.Source.Size <= 0, "is %d, expected the number of bytes", f.Source.Size)
-	c.check("recipe", f.Recipe.Validate())
+	c.nest("recipe", f.Recipe.checks())
 	return c.err()
 }
 
@@ -90,8 +90,8 @@ func (f *TagRefused) Validate() error {
 type TagLooked struct {
 	Meta
 	App string `json:"app"`
-	// New are the versions that were seen for the first time.
-	New []string `json:"new"`
+	// New are the versions that were seen for the first time, if any.
+	New []string `json:"new,omitempty"`
 }
 
 func (*TagLooked) Kind() Kind        { return KindTagLooked }
@@ -105,24 +105,4 @@ func (f *TagLooked) Validate() error {
 		c.check(fmt.Sprintf("new[%d]", i), CheckVersion(v))
 	}
 	return c.err()
-}
-
-func checkCommit(s string) error {
-	// SHA-1 or SHA-256 object names, see gitformat-signature and hash-function-transition.
-	if len(s) != 40 && len(s) != 64 {
-		return fmt.Errorf("%q is not a commit, expected 40 or 64 hexadecimal digits", s)
-	}
-	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return fmt.Errorf("%q is not a commit, expected 40 or 64 hexadecimal digits", s)
-		}
-	}
-	return nil
-}
-
-func orUnknown(name string, check func(string) error) error {
-	if name == Unknown {
-		return nil
-	}
-	return check(name)
 }
