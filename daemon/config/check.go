@@ -48,15 +48,26 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() { // text around the errors is part of the message
+	list, ok := err.(interface{ Unwrap() []error })
+	if !ok || !isList(err, list.Unwrap()) {
 		return fieldErrors(err)
 	}
 	var all []error
-	for _, e := range joined.Unwrap() {
+	for _, e := range list.Unwrap() {
 		all = append(all, flatten(e)...)
 	}
 	return all
+}
+
+// isList tells a list of errors, such as that of [errors.Join], from one error that wraps several and adds to their
+// text, which must not be lost.
+func isList(err error, wrapped []error) bool {
+	for _, e := range wrapped {
+		if _, named := e.(interface{ Field() string }); !named {
+			return err.Error() == errors.Join(wrapped...).Error()
+		}
+	}
+	return true
 }
 
 // fieldErrors tells apart errors that were joined before they got their field.
@@ -83,15 +94,21 @@ func fieldOf(err error) (path, message string) {
 		Field() string
 	}
 	for errors.As(err, &named) {
-		field := named.Field()
-		message = strings.TrimPrefix(message, field+": ")
+		field, inner := named.Field(), errors.Unwrap(named)
+		switch {
+		case message != named.Error(): // text around it is part of the message
+		case inner != nil:
+			message = inner.Error()
+		default:
+			message = strings.TrimPrefix(message, field+": ")
+		}
 		switch {
 		case path == "" || strings.HasPrefix(field, "["):
 			path += field
 		default:
 			path += "." + field
 		}
-		if err = errors.Unwrap(named); err == nil {
+		if err = inner; err == nil {
 			break
 		}
 	}

@@ -30,8 +30,8 @@
 // Text that came from there is never repeated in a problem. Unlike in plain YAML, ${…} needs no quotes inside {…}
 // and […].
 //
-// Limits: one document of at most 1 MiB, 100,000 tokens and 64 levels; aliases and merge keys may expand it to at
-// most 100,000 values.
+// Limits: one document of at most 1 MiB, 50,000 tokens (about 15,000 keys) and 64 levels; aliases and merge keys may
+// expand it to at most 100,000 values; the first 100 problems of a section are reported.
 package config
 
 import (

@@ -189,6 +189,23 @@ func TestPresetWins(t *testing.T) {
 	}
 }
 
+func TestReferencesNeedNoQuotesInFlowStyle(t *testing.T) {
+	t.Parallel()
+	const text = `nats: {url: nats://${TOKEN}:${PORT}, creds: ${TOKEN}}
+tagwatch: {cache: [${PORT}, a${EMPTY}b, $${PORT}, "}${PORT}{"], env: {A: ${PORT}}} # ${ {
+`
+	n, s, err := problemsOf("tagship.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.URL != "nats://s3cr3t-token:9999" || n.Creds.Reveal() != "s3cr3t-token" || s.Env["A"] != "9999" {
+		t.Errorf("got %+v %v", n, s.Env)
+	}
+	if diff := cmp.Diff([]string{"9999", "ab", "${PORT}", "}9999{"}, s.Cache); diff != "" {
+		t.Errorf("cache (-want +got):\n%s", diff)
+	}
+}
+
 const good = `
 x-app: &base
   tags: "v*"
@@ -298,17 +315,21 @@ func TestLimits(t *testing.T) {
 		A5  [][][][][][]string             `yaml:"a5"`
 	}
 	var merges strings.Builder
-	merges.WriteString("x: &a {" + strings.Repeat("k: 1,", 1000) + "}\nany:\n  <<: [" + strings.Repeat("*a,", 1000) + "]\n")
+	merges.WriteString("x: &a {")
+	for i := range 1000 {
+		fmt.Fprintf(&merges, "k%d: {},", i)
+	}
+	merges.WriteString("}\nany:\n  <<: [" + strings.Repeat("*a,", 1000) + "]\n")
 	tests := map[string]struct{ text, want string }{
 		"size":       {strings.Repeat("#", 1<<20+1), "larger than 1048576 bytes"},
-		"keys":       {strings.Repeat("a:\n", 300_000), "more than 100000"},
-		"brackets":   {strings.Repeat("[", 90_000), "nested deeper than 64 levels"},
-		"braces":     {strings.Repeat("{a: ", 20_000), "nested deeper than 64 levels"},
-		"dashes":     {strings.Repeat("- ", 90_000), "nested deeper than 64 levels"},
-		"questions":  {strings.Repeat("? ", 90_000), "nested deeper than 64 levels"},
+		"keys":       {strings.Repeat("a:\n", 300_000), "more than 50000"},
+		"brackets":   {strings.Repeat("[", 40_000), "nested deeper than 64 levels"},
+		"braces":     {strings.Repeat("{a: ", 10_000), "nested deeper than 64 levels"},
+		"dashes":     {strings.Repeat("- ", 40_000), "nested deeper than 64 levels"},
+		"questions":  {strings.Repeat("? ", 40_000), "nested deeper than 64 levels"},
 		"tags":       {"a: " + strings.Repeat("!a ", 30_000), "nested deeper than 64 levels"},
 		"tag lines":  {"a:\n" + strings.Repeat(" !a\n", 30_000) + " x", "nested deeper"},
-		"anchors":    {"a: " + strings.Repeat("&a ", 30_000), "nested deeper than 64 levels"},
+		"anchors":    {"a: " + strings.Repeat("&a ", 20_000), "nested deeper than 64 levels"},
 		"indents":    {indents(500), "nested deeper than 64 levels"},
 		"merges":     {merges.String(), "aliases expand this to more than 100000 values"},
 		"itself":     {"any: &a {m: *a}\n", "*a stands for nothing"},
@@ -318,6 +339,7 @@ func TestLimits(t *testing.T) {
 		"no map":     {"- any\n", "expected a map of keys, got a list"},
 		"plain text": {"any\n", `got "any"`},
 		"key":        {"{[a]: b}\n", "invalid YAML"},
+		"problems":   {strings.Repeat("b:\n", 1000), "x.yaml:101:1: from here on there are 900 more problems"},
 		"aliases":    {bomb(6), "aliases expand this to more than 100000 values"},
 	}
 	for name, test := range tests {

@@ -40,6 +40,11 @@ func (d *decoder) result() error {
 		return nil
 	}
 	d.problems.sort()
+	if more := len(d.problems) - maxProblems; more > 0 {
+		last := d.problems[maxProblems]
+		last.Path, last.Message = "", fmt.Sprintf("from here on there are %d more problems", more)
+		return append(d.problems[:maxProblems:maxProblems], last)
+	}
 	return d.problems
 }
 

@@ -17,9 +17,11 @@ import (
 
 const (
 	maxBytes  = 1 << 20
-	maxTokens = 100_000 // the parser takes quadratic time in the keys of one map
+	maxTokens = 50_000 // the parser takes quadratic time in the keys of one map
 	maxDepth  = 64
 	maxValues = 100_000
+	// maxProblems keeps an error readable, and small enough for a message.
+	maxProblems = 100
 )
 
 // document is one parsed YAML document.
