@@ -1,0 +1,101 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tagship/tagship/events"
+)
+
+// Restore makes the newest release.done of every app run again, in the
+// environments whose target does not outlive this process. An app that does not become
+// healthy again is logged, and gets its traffic when the target has mended it.
+func (r *Releaser) Restore(ctx context.Context) error {
+	var (
+		restored sync.WaitGroup
+		mu       sync.Mutex
+		problems []error
+	)
+	for _, env := range r.environments {
+		if !env.Restore {
+			continue
+		}
+		done, err := r.record.Newest(ctx, string(events.KindReleaseDone)+"."+events.Escape(env.Name)+".*")
+		if err != nil {
+			return fmt.Errorf("list what ran in %s: %w", env.Name, err)
+		}
+		for _, recorded := range done {
+			fact, ok := recorded.Fact.(*events.ReleaseDone)
+			if !ok {
+				continue
+			}
+			restored.Go(func() {
+				if err := r.restoreApp(ctx, env, fact); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					problems = append(problems, err)
+				}
+			})
+		}
+	}
+	restored.Wait()
+	return errors.Join(problems...)
+}
+
+func (r *Releaser) restoreApp(ctx context.Context, env Environment, done *events.ReleaseDone) error {
+	log := r.log.With(zap.String("env", env.Name), zap.String("app", done.App), zap.String("version", done.Version))
+	for {
+		err := r.leases.Hold(ctx, leaseKey(env.Name, done.App), func(ctx context.Context) error {
+			return r.runAgain(ctx, env, done, log)
+		})
+		if !errors.Is(err, events.ErrHeld) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("restore %s in %s: %w", done.App, env.Name, context.Cause(ctx))
+		case <-time.After(heldDelay):
+		}
+	}
+}
+
+func (r *Releaser) runAgain(ctx context.Context, env Environment, done *events.ReleaseDone, log *zap.Logger) error {
+	// A release may have ended while the lease was waited for.
+	newest, _, _, err := last[*events.ReleaseDone](ctx, r.record, done.Subject())
+	if err != nil {
+		return err
+	}
+	p, refusal, err := r.plan(ctx, newest.Release, newest.ReleaseID)
+	switch {
+	case err != nil:
+		return err
+	case refusal != "":
+		return fmt.Errorf("restore %s in %s: %s", done.App, env.Name, refusal)
+	}
+	unsaid := progress{env: env.Name, to: discard{}, log: log}
+	_, err = r.converge(ctx, env.Target, p, 0, unsaid)
+	var fault *Fault
+	switch {
+	case err == nil:
+		log.Info("runs again")
+	case errors.As(err, &fault) && ctx.Err() == nil:
+		// It ran before, so it gets the traffic as soon as the target has mended it.
+		log.Error("does not become healthy again", zap.Error(fault))
+	default:
+		return fmt.Errorf("restore %s in %s: %w", done.App, env.Name, err)
+	}
+	if err := env.Target.Settle(ctx, p); err != nil {
+		return fmt.Errorf("settle %s: %w", p.Release, err)
+	}
+	return nil
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
