@@ -58,7 +58,27 @@ func (r *Repository) openCache(ctx context.Context, commit string) (*cache, erro
 			return nil, err
 		}
 	}
+	if err := c.unlock(); err != nil {
+		c.close()
+		return nil, err
+	}
 	return c, nil
+}
+
+// unlock removes the locks of a git that was killed: nobody else is in the cache.
+func (c *cache) unlock() error {
+	for _, pattern := range []string{"*.lock", "refs/tagship/*.lock"} {
+		left, err := filepath.Glob(filepath.Join(c.path, pattern))
+		if err != nil {
+			return fmt.Errorf("look for locks in the cache: %w", err)
+		}
+		for _, lock := range left {
+			if err := os.Remove(lock); err != nil {
+				return fmt.Errorf("remove a lock left in the cache: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func (c *cache) close() {
