@@ -93,9 +93,9 @@ func describeType(e *json.UnmarshalTypeError) error {
 	given, number, unfit := strings.Cut(e.Value, " ")
 	switch {
 	case unfit && e.Type.Kind() == reflect.Uint64:
-		return fmt.Errorf("is %s, expected a whole number from 0", excerpt(number))
+		return fmt.Errorf("is %.40s, expected a whole number from 0", number)
 	case unfit:
-		return fmt.Errorf("is %s, expected a whole number", excerpt(number))
+		return fmt.Errorf("is %.40s, expected a whole number", number)
 	case given == "bool":
 		given = "boolean"
 	}
