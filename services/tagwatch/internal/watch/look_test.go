@@ -1,0 +1,448 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tagship/tagship/events"
+)
+
+func TestFirstLookIsABaseline(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v1.0.0", "v1.1.0", "other")
+	w := newWatcher(t, s, r)
+	if found := mustLook(t, w); len(found) != 0 {
+		t.Errorf("the first look found %v", found)
+	}
+	r.push("v1.2.0", "nightly")
+	if diff := cmp.Diff([]string{"v1.2.0"}, mustLook(t, w)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	// Another process knows what this one did.
+	restarted := newWatcher(t, s, r)
+	if found := mustLook(t, restarted); len(found) != 0 {
+		t.Errorf("after a restart, found %v", found)
+	}
+	if diff := cmp.Diff([]string{"v1.2.0"}, s.seen()); diff != "" {
+		t.Errorf("seen (-want +got):\n%s", diff)
+	}
+	fact, err := s.Last(t.Context(), events.KindTagSeen.Subject("web", "v1.2.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := fact.Fact.(*events.TagSeen)
+	if seen.Tag != "v1.2.0" || seen.Commit != commitOf("v1.2.0") || seen.Repo != r.where || !s.sources[seen.Source.Digest] || seen.Recipe.Build.Run[0] != "make" {
+		t.Errorf("seen as %+v", seen)
+	}
+	if got := s.status(t, "web"); got.Error != "" || got.BaselineAt.IsZero() || got.Repo != r.where {
+		t.Errorf("status is %+v", got)
+	}
+}
+
+func TestEmptyRepositoryHasABaseline(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository()
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	r.push("v0.1.0")
+	if diff := cmp.Diff([]string{"v0.1.0"}, mustLook(t, w)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+}
+
+func TestBackfill(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v1.10.0", "v1.9.0", "v1.9.0-rc.1", "vintage", "very-old")
+	want := []string{"very-old", "vintage", "v1.9.0-rc.1", "v1.9.0", "v1.10.0"}
+	if diff := cmp.Diff(want, mustLook(t, newWatcher(t, s, r, backfill))); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	mustLook(t, newWatcher(t, s, r, backfill))
+	if diff := cmp.Diff(want, s.seen()); diff != "" {
+		t.Errorf("seen, in order (-want +got):\n%s", diff)
+	}
+}
+
+func TestBackfillCanBeTurnedOnAndOff(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v1", "v2")
+	mustLook(t, newWatcher(t, s, r))
+	if diff := cmp.Diff([]string{"v1", "v2"}, mustLook(t, newWatcher(t, s, r, backfill))); diff != "" {
+		t.Errorf("turned on, found (-want +got):\n%s", diff)
+	}
+	mustLook(t, newWatcher(t, s, r))
+	if got := s.seen(); len(got) != 2 {
+		t.Errorf("seen %v", got)
+	}
+}
+
+func TestAnotherRepositoryOrChoiceIsANewBaseline(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v1", "web/v1", "web/v2")
+	mustLook(t, newWatcher(t, s, r))
+	if found := mustLook(t, newWatcher(t, s, r, choose(t, "web/v*", ""))); len(found) != 0 {
+		t.Errorf("with another pattern, found %v", found)
+	}
+	moved := newRepository("v1", "v5")
+	moved.where = "https://git.example.org/moved"
+	moved.move("v1", "rewritten")
+	w := newWatcher(t, s, moved)
+	if found := mustLook(t, w); len(found) != 0 {
+		t.Errorf("in another repository, found %v", found)
+	}
+	moved.push("v6")
+	if diff := cmp.Diff([]string{"v6"}, mustLook(t, w)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	if got := s.said(events.KindTagMoved); len(got) != 0 {
+		t.Errorf("said %v, but nothing moved", got)
+	}
+}
+
+func TestMonorepo(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository()
+	w := newWatcher(t, s, r, choose(t, "web/v*", ">=1.0"))
+	mustLook(t, w)
+	r.push("web/v1.2.3", "api/v9.9.9", "web/v0.9.0", "web/vintage", "web/v2/v3", "v7.0.0")
+	if diff := cmp.Diff([]string{"v1.2.3"}, mustLook(t, w)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	fact, err := s.Last(t.Context(), events.KindTagSeen.Subject("web", "v1.2.3"))
+	if err != nil || fact.Fact.(*events.TagSeen).Tag != "web/v1.2.3" {
+		t.Errorf("recorded %+v, %v", fact.Fact, err)
+	}
+}
+
+func TestMovedTag(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v0")
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	r.push("v1")
+	mustLook(t, w)
+	first := r.move("v1", "evil")
+	mustLook(t, w)
+	second := r.move("v1", "worse")
+	mustLook(t, w)
+	r.move("v1", "v1") // back where it belongs
+	mustLook(t, w)
+	r.move("v1", "evil") // known already
+	mustLook(t, w)
+	old := r.move("v0", "rewritten")
+	for range 2 {
+		mustLook(t, newWatcher(t, s, r))
+	}
+	type move struct{ version, old, new string }
+	var got []move
+	for _, f := range s.facts {
+		if f, ok := f.(*events.TagMoved); ok {
+			got = append(got, move{f.Version, f.Old, f.New})
+		}
+	}
+	want := []move{{"v1", commitOf("v1"), first}, {"v1", commitOf("v1"), second}, {"v0", commitOf("v0"), old}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(move{})); diff != "" {
+		t.Errorf("moves (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"v1"}, s.seen()); diff != "" {
+		t.Errorf("seen (-want +got):\n%s", diff)
+	}
+	if len(s.sources) != 1 {
+		t.Errorf("%d sources are staged, but only one commit is a version", len(s.sources))
+	}
+}
+
+func TestDeletedTagComesBack(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository()
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	r.push("v1")
+	mustLook(t, w)
+	delete(r.commits, "v1")
+	mustLook(t, w)
+	r.push("v1")
+	mustLook(t, w)
+	if diff := cmp.Diff([]string{"tag.seen.web.v1"}, s.said(events.KindTagSeen, events.KindTagMoved)); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnfitCommitIsRefusedOnce(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		files   map[string]string
+		failure error
+		reason  string
+	}{
+		"no recipe":           {map[string]string{"main.go": "x"}, nil, "there is no .tagship.yaml"},
+		"recipe in a folder":  {map[string]string{"a/.tagship.yaml": goodRecipe}, nil, "there is no .tagship.yaml"},
+		"wrong recipe":        {map[string]string{".tagship.yaml": "oops"}, nil, "web@v1:.tagship.yaml:1:1: oops"},
+		"link for a recipe":   {map[string]string{".tagship.yaml": "-> /etc/passwd"}, nil, "no regular file"},
+		"recipe too long":     {map[string]string{".tagship.yaml": strings.Repeat("#", maxRecipe+1)}, nil, "expected at most"},
+		"unfit by repository": {nil, fmt.Errorf("archive: %w", &UnfitError{Reason: "lib is a submodule"}), "lib is a submodule"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, r := newStore(), newRepository()
+			w := newWatcher(t, s, r)
+			mustLook(t, w)
+			r.push("v1", "v2")
+			r.files[commitOf("v1")] = test.files
+			r.failing["v1"] = test.failure
+			if diff := cmp.Diff([]string{"v2"}, mustLook(t, w)); diff != "" {
+				t.Errorf("found (-want +got):\n%s", diff)
+			}
+			mustLook(t, newWatcher(t, s, r))
+			if diff := cmp.Diff([]string{"tag.refused.web.v1"}, s.said(events.KindTagRefused)); diff != "" {
+				t.Fatalf("refused (-want +got):\n%s", diff)
+			}
+			fact, err := s.Last(t.Context(), "tag.refused.web.v1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused := fact.Fact.(*events.TagRefused)
+			if !strings.Contains(refused.Reason, test.reason) || refused.ID != "tag.refused.web.v1@"+commitOf("v1") {
+				t.Errorf("refused as %s: %s, expected %s", refused.ID, refused.Reason, test.reason)
+			}
+			if r.archives != 2 {
+				t.Errorf("%d archives were made, expected one for each tag", r.archives)
+			}
+			// It never became a version, so putting the tag right is no move.
+			delete(r.failing, "v1")
+			r.move("v1", "mended")
+			if diff := cmp.Diff([]string{"v1"}, mustLook(t, newWatcher(t, s, r))); diff != "" {
+				t.Errorf("mended, found (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNamesThatAreNoVersion(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository()
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	r.push("v"+strings.Repeat("x", 300), "v"+strings.Repeat("y", 300), "v\xff", "v1\u00a0", "v1#2")
+	if diff := cmp.Diff([]string{"v1#2"}, mustLook(t, w)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	want := strings.Fields(strings.Repeat("tag.refused.web._ ", 4))
+	mustLook(t, newWatcher(t, s, r))
+	if diff := cmp.Diff(want, s.said(events.KindTagRefused)); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+}
+
+func TestOneVersionForTwoTags(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository()
+	mustLook(t, newWatcher(t, s, r))
+	r.push("v1")
+	mustLook(t, newWatcher(t, s, r))
+	monorepo := newWatcher(t, s, r, choose(t, "web/v*", ""))
+	mustLook(t, monorepo)
+	r.push("web/v1")
+	if found := mustLook(t, monorepo); len(found) != 0 {
+		t.Errorf("found %v", found)
+	}
+	fact, err := s.Last(t.Context(), "tag.refused.web.v1")
+	if err != nil || !strings.Contains(fact.Fact.(*events.TagRefused).Reason, "is the tag v1 already") {
+		t.Errorf("refused as %+v, %v", fact.Fact, err)
+	}
+}
+
+func TestOneTagsTroubleKeepsNoOther(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository()
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	r.push("v1", "v2", "v3")
+	r.failing["v2"] = errors.New("connection reset")
+	found, err := w.Look(t.Context(), "web")
+	if err == nil || !strings.Contains(err.Error(), "tag v2") || !strings.Contains(err.Error(), "connection reset") {
+		t.Errorf("got error %v, expected one about v2", err)
+	}
+	if diff := cmp.Diff([]string{"v1", "v3"}, found); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	first := s.status(t, "web")
+	if !strings.Contains(first.Error, "connection reset") || first.ErrorSince.IsZero() {
+		t.Errorf("status is %+v", first)
+	}
+	writes := s.writes
+	if _, err := w.Look(t.Context(), "web"); err == nil {
+		t.Error("the second look succeeded")
+	}
+	if s.writes != writes {
+		t.Errorf("a look at which nothing changed made %d writes", s.writes-writes)
+	}
+	delete(r.failing, "v2")
+	if diff := cmp.Diff([]string{"v2"}, mustLook(t, w)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	if got := s.status(t, "web"); got.Error != "" || !got.ErrorSince.IsZero() {
+		t.Errorf("status is %+v", got)
+	}
+}
+
+func TestUnchangedListingCostsNothing(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v1")
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	writes := s.writes
+	for range 10 {
+		mustLook(t, w)
+	}
+	if s.writes != writes {
+		t.Errorf("%d writes for nothing", s.writes-writes)
+	}
+}
+
+func TestManyTags(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository()
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	var want []string
+	for i := range 300 {
+		want = append(want, fmt.Sprintf("v1.%d.0", i))
+	}
+	r.push(want...)
+	if diff := cmp.Diff(want, mustLook(t, w)); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+}
+
+// TestKilledAnywhere kills the process at each of its writes, before and after
+// it takes effect, pushes one more tag while it is down, and starts it again: no
+// old tag becomes a version, no new one is lost, and nothing is said twice.
+func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
+	type life func(t *testing.T, w *Watcher, r *repository)
+	ask := func(t *testing.T, w *Watcher, version string) error {
+		origin := events.Cause{Stream: "TAGS", Seq: 77}
+		_, err := w.Requested(context.WithValue(t.Context(), causeKey{}, &origin), events.Delivery[*events.Request]{Message: events.NewRequest(events.TagRequested, "", "web", version, "ann"), Origin: origin})
+		return err
+	}
+	for name, test := range map[string]struct {
+		setup  setup
+		before life // undisturbed
+		killed life
+		want   []string
+	}{
+		"first look": {nil, nil, nil, []string{"tag.seen.web.v9"}},
+		"backfill":   {backfill, nil, nil, []string{"tag.seen.web.v1", "tag.seen.web.v2", "tag.seen.web.v9"}},
+		"new, refused and moved": {nil,
+			func(t *testing.T, w *Watcher, r *repository) {
+				mustLook(t, w)
+				r.push("v3")
+				mustLook(t, w)
+			},
+			func(_ *testing.T, _ *Watcher, r *repository) {
+				r.push("v4", "v5")
+				r.files[commitOf("v5")] = map[string]string{"main.go": "x"}
+				r.move("v3", "evil")
+				r.move("v1", "evil")
+			},
+			[]string{"tag.seen.web.v3", "tag.moved.web.v1", "tag.moved.web.v3", "tag.seen.web.v4", "tag.refused.web.v5", "tag.seen.web.v9"}},
+		"request": {nil,
+			func(t *testing.T, w *Watcher, _ *repository) { mustLook(t, w) },
+			func(t *testing.T, w *Watcher, _ *repository) {
+				if err := ask(t, w, "v1"); err != nil && !errors.Is(err, errKilled) {
+					t.Error(err)
+				}
+			},
+			[]string{"tag.seen.web.v1", "tag.seen.web.v9"}},
+	} {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, write done %t", name, after), func(t *testing.T) {
+				t.Parallel()
+				for crash := 1; ; crash++ {
+					s, r := newStore(), newRepository("v1", "v2")
+					first := newWatcher(t, s, r)
+					if test.setup != nil {
+						first = newWatcher(t, s, r, test.setup)
+					}
+					if test.before != nil {
+						test.before(t, first, r)
+					}
+					s.writes, s.crashAt, s.after = 0, crash, after
+					if test.killed != nil {
+						test.killed(t, first, r)
+					}
+					// Its failure is the point; what it left is looked at below.
+					_, _ = first.Look(t.Context(), "web")
+					reached := s.writes >= crash
+					baselineKey := baselineKey(first.apps["web"])
+					hadBaseline := s.table[baselineKey] != nil
+					s.restart()
+					second := newWatcher(t, s, r)
+					if test.setup != nil {
+						second = newWatcher(t, s, r, test.setup)
+					}
+					if name == "request" {
+						if err := ask(t, second, "v1"); err != nil { // it is delivered again
+							t.Fatal(err)
+						}
+					}
+					if !hadBaseline {
+						mustLook(t, second) // there was no first look before this one
+					}
+					r.push("v9")
+					for range 2 {
+						mustLook(t, second)
+					}
+					if diff := cmp.Diff(test.want, s.said(events.KindTagSeen, events.KindTagMoved, events.KindTagRefused)); diff != "" {
+						t.Errorf("killed at write %d, said (-want +got):\n%s", crash, diff)
+					}
+					if !reached {
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestRace has several watchers look at once, as replicas do.
+func TestRace(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		s, r := newStore(), newRepository("v1")
+		mustLook(t, newWatcher(t, s, r))
+		r.push("v2", "v3")
+		r.move("v1", "evil")
+		var replicas sync.WaitGroup
+		for range 4 {
+			w := newWatcher(t, s, r)
+			replicas.Go(func() {
+				for range 3 {
+					if _, err := w.Look(t.Context(), "web"); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		replicas.Wait()
+		if diff := cmp.Diff([]string{"v2", "v3"}, s.seen()); diff != "" {
+			t.Errorf("seen (-want +got):\n%s", diff)
+		}
+		if got := s.said(events.KindTagMoved); len(got) != 1 {
+			t.Errorf("said %v, expected one move", got)
+		}
+	}
+}
+
+func TestUnknownApp(t *testing.T) {
+	t.Parallel()
+	if _, err := newWatcher(t, newStore(), newRepository()).Look(t.Context(), "wbe"); err == nil || !strings.Contains(err.Error(), "expected one of web") {
+		t.Errorf("got %v, expected an error that lists the apps", err)
+	}
+}

@@ -1,0 +1,133 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// run runs a watcher inside a synctest bubble until the test ends.
+func run(t *testing.T, w *Watcher) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRunLooksAtIntervals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		run(t, newWatcher(t, s, r))
+		synctest.Wait()
+		if r.listings != 1 {
+			t.Errorf("%d looks at the start, expected 1", r.listings)
+		}
+		r.push("v2")
+		time.Sleep(34 * time.Second)
+		synctest.Wait()
+		if got := s.seen(); len(got) != 1 || got[0] != "v2" {
+			t.Errorf("after an interval, seen %v", got)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if r.listings < 110 || r.listings > 134 {
+			t.Errorf("%d looks in an hour, expected about 120", r.listings)
+		}
+	})
+}
+
+func TestRunBacksOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository()
+		r.down = errors.New("no route to host")
+		run(t, newWatcher(t, s, r))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if r.listings < 6 || r.listings > 20 {
+			t.Errorf("%d looks in an hour at a repository that is down, expected about ten", r.listings)
+		}
+		if got := s.status(t, "web"); !strings.Contains(got.Error, "no route to host") || time.Since(got.ErrorSince) < 59*time.Minute || !got.BaselineAt.IsZero() {
+			t.Errorf("status is %+v", got)
+		}
+		r.mu.Lock()
+		r.down = nil
+		r.mu.Unlock()
+		time.Sleep(16 * time.Minute)
+		synctest.Wait()
+		if got := s.status(t, "web"); got.Error != "" || got.BaselineAt.IsZero() {
+			t.Errorf("status is %+v", got)
+		}
+		before := r.listings
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if more := r.listings - before; more < 8 {
+			t.Errorf("%d looks in 5 minutes after it came back, expected about ten", more)
+		}
+	})
+}
+
+func TestHangingRepositoriesDelayNoOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hang := func(ctx context.Context) error {
+			select {
+			case <-time.After(time.Minute):
+				return errors.New("timeout")
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		healthy := newRepository()
+		w := newWatcher(t, newStore(), healthy, func(a *App, o *Options) {
+			o.Parallel = 1
+			for _, name := range []string{"a", "b", "c"} {
+				r := newRepository()
+				r.onList = hang
+				o.Apps = append(o.Apps, App{Name: name, Repository: r, Choice: a.Choice})
+			}
+		})
+		run(t, w)
+		time.Sleep(10 * time.Minute) // each has hung once by now
+		synctest.Wait()
+		before := healthy.listings
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if more := healthy.listings - before; more < 18 {
+			t.Errorf("%d looks in 10 minutes while other repositories hang, expected about 20", more)
+		}
+	})
+}
+
+func TestShutdownIsNoFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository()
+		r.onList = func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		w := newWatcher(t, s, r)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+		if len(s.table) != 0 {
+			t.Errorf("the shutdown left %v", s.table)
+		}
+	})
+}
