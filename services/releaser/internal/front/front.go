@@ -12,6 +12,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type Front struct {
 	conns    *handover
 	current  atomic.Pointer[generation]
 	mu       sync.Mutex // held while the generation changes
+	former   []*generation
 	accepted sync.WaitGroup
 }
 
@@ -60,14 +62,24 @@ func newFront(app string, listener net.Listener, log *zap.Logger) *Front {
 func (f *Front) Port() int { return f.listener.Addr().(*net.TCPAddr).Port }
 
 // Switch gives everything that comes from now on to the backends. The wait it
-// returns ends when the former backends have finished what they had in flight,
-// or their grace is over and it was cut off; then they can be stopped.
+// returns ends when all former backends have finished what they had in flight,
+// or their grace is over and it was cut off; then they can be stopped. Without
+// waiting, what is in flight goes on.
 func (f *Front) Switch(to Backends) (wait func(ctx context.Context) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	former := f.current.Swap(newGeneration(to))
-	former.retire()
-	return former.drain
+	last := f.current.Swap(newGeneration(to))
+	last.retire()
+	f.former = append(slices.DeleteFunc(f.former, (*generation).finished), last)
+	former := slices.Clone(f.former)
+	return func(ctx context.Context) error {
+		for _, g := range former {
+			if err := g.drain(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // Serves reports whether traffic goes to exactly these backends.

@@ -103,6 +103,18 @@ func (g *generation) drain(ctx context.Context) error {
 	}
 }
 
+// finished reports whether nothing is in flight at a retired generation, and
+// then lets go of its connections.
+func (g *generation) finished() bool {
+	select {
+	case <-g.idle:
+		g.transport.CloseIdleConnections()
+		return true
+	default:
+		return false
+	}
+}
+
 // inTurn lists the instances, beginning with the one whose turn it is.
 func (g *generation) inTurn() []string {
 	addrs := g.backends.Addrs
