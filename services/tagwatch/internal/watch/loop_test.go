@@ -23,6 +23,12 @@ func run(t *testing.T, w *Watcher) {
 	})
 }
 
+// pass lets time pass in a synctest bubble, which takes none.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func TestRunLooksAtIntervals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -33,13 +39,11 @@ func TestRunLooksAtIntervals(t *testing.T) {
 			t.Errorf("%d looks at the start, expected 1", r.listings)
 		}
 		r.push("v2")
-		time.Sleep(34 * time.Second)
-		synctest.Wait()
+		pass(34 * time.Second)
 		if got := s.seen(); len(got) != 1 || got[0] != "v2" {
 			t.Errorf("after an interval, seen %v", got)
 		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		pass(time.Hour)
 		if r.listings < 110 || r.listings > 134 {
 			t.Errorf("%d looks in an hour, expected about 120", r.listings)
 		}
@@ -52,8 +56,7 @@ func TestRunBacksOff(t *testing.T) {
 		s, r := newStore(), newRepository()
 		r.down = errors.New("no route to host")
 		run(t, newWatcher(t, s, r))
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		pass(time.Hour)
 		if r.listings < 6 || r.listings > 20 {
 			t.Errorf("%d looks in an hour at a repository that is down, expected about ten", r.listings)
 		}
@@ -63,14 +66,12 @@ func TestRunBacksOff(t *testing.T) {
 		r.mu.Lock()
 		r.down = nil
 		r.mu.Unlock()
-		time.Sleep(16 * time.Minute)
-		synctest.Wait()
+		pass(16 * time.Minute)
 		if got := s.status(t, "web"); got.Error != "" || got.BaselineAt.IsZero() {
 			t.Errorf("status is %+v", got)
 		}
 		before := r.listings
-		time.Sleep(5 * time.Minute)
-		synctest.Wait()
+		pass(5 * time.Minute)
 		if more := r.listings - before; more < 8 {
 			t.Errorf("%d looks in 5 minutes after it came back, expected about ten", more)
 		}
@@ -101,8 +102,7 @@ func TestHangingRepositoriesDelayNoOther(t *testing.T) {
 		time.Sleep(10 * time.Minute) // each has hung once by now
 		synctest.Wait()
 		before := healthy.listings
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
+		pass(10 * time.Minute)
 		if more := healthy.listings - before; more < 18 {
 			t.Errorf("%d looks in 10 minutes while other repositories hang, expected about 20", more)
 		}

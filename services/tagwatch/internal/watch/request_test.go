@@ -148,8 +148,8 @@ func TestMalformed(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ subject, body, want string }{
 		"not JSON":      {"tag.web", "{", "tag.refused.web._"},
-		"another app":   {"tag.web", `{"app":"api","version":"v1"}`, "tag.refused.api.v1"},
-		"unknown field": {"tag.web", `{"version":"v1","force":true}`, "tag.refused._.v1"},
+		"another app":   {"tag.web", `{"app":"api","version":"v1"}`, "tag.refused.web.v1"},
+		"unknown field": {"tag.web", `{"version":"v1","force":true}`, "tag.refused.web.v1"},
 		"bad subject":   {"tag.We=62", "", "tag.refused._._"},
 	} {
 		_, err := events.ParseRequest(test.subject, []byte(test.body))
