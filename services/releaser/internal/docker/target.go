@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,6 +151,9 @@ func (t *Target) Settle(ctx context.Context, p release.Plan) error {
 	all, err := t.instances(ctx, ofApp(p.App))
 	if err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(all, func(i instance) bool { return i.release == p.Release }) {
+		return fmt.Errorf("release %s has no containers", p.Release)
 	}
 	var others []instance
 	for _, i := range all {

@@ -12,6 +12,9 @@ import (
 	"github.com/tagship/tagship/events"
 )
 
+// restoreAgain is when restoring an app is tried again while its target is in trouble.
+const restoreAgain = 10 * time.Second
+
 // Restore makes the newest release.done of every app run again, in the
 // environments whose target does not outlive this process. An app that does not become
 // healthy again is logged, and gets its traffic when the target has mended it.
@@ -53,13 +56,19 @@ func (r *Releaser) restoreApp(ctx context.Context, env Environment, done *events
 		err := r.leases.Hold(ctx, leaseKey(env.Name, done.App), func(ctx context.Context) error {
 			return r.runAgain(ctx, env, done, log)
 		})
-		if !errors.Is(err, events.ErrHeld) {
-			return err
+		wait := restoreAgain
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, events.ErrHeld):
+			wait = heldDelay
+		case ctx.Err() == nil:
+			log.Error("cannot be made to run again yet", zap.Error(err), zap.Duration("again_in", wait))
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("restore %s in %s: %w", done.App, env.Name, context.Cause(ctx))
-		case <-time.After(heldDelay):
+		case <-time.After(wait):
 		}
 	}
 }

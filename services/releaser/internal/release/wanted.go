@@ -23,11 +23,9 @@ func (r *Releaser) Wanted(ctx context.Context, d events.Delivery[*events.Release
 		return []events.Fact{refused(wanted.Env, wanted.App, wanted.Version, "there is no environment %q any more; the environments are %s", wanted.Env, r.knownEnvironments())}, nil
 	}
 	a := attempt{env: env, wanted: wanted, origin: d.Origin, id: releaseID(wanted, d.Origin)}
-	out := r.logs.Log(wanted.App, wanted.Version)
-	a.out = progress{env: wanted.Env, to: out, log: r.log.With(zap.String("release", a.id), zap.String("version", wanted.Version))}
-	defer a.out.close()
-
 	err := r.leases.Hold(ctx, leaseKey(wanted.Env, wanted.App), func(ctx context.Context) error {
+		a.out = progress{env: wanted.Env, to: r.logs.Log(wanted.App, wanted.Version), log: r.log.With(zap.String("release", a.id))}
+		defer a.out.close()
 		err := r.carryOut(ctx, a)
 		_, _, snoozed := events.IsSnooze(err)
 		if err == nil || snoozed || time.Since(d.Time) < r.giveUp || ctx.Err() != nil {
