@@ -24,6 +24,7 @@ import (
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/events/bus"
 	"github.com/tagship/tagship/events/eventstest"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 )
 

@@ -133,7 +133,7 @@ func (s *store) PutSource(_ context.Context, digest string, r io.Reader) error {
 	return s.write(func() error { s.sources[digest] = true; return nil })
 }
 
-// subjects lists the facts of a kind, in order, as "subject commit".
+// said lists the subjects of the facts of some kinds, in order.
 func (s *store) said(kinds ...events.Kind) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,6 +209,13 @@ func (r *repository) move(tag, to string) string {
 	defer r.mu.Unlock()
 	r.commits[tag] = commitOf(to)
 	return r.commits[tag]
+}
+
+// looks is how often the tags were listed.
+func (r *repository) looks() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.listings
 }
 
 func (r *repository) Where() string { return r.where }

@@ -35,8 +35,8 @@ func TestRunLooksAtIntervals(t *testing.T) {
 		s, r := newStore(), newRepository("v1")
 		run(t, newWatcher(t, s, r))
 		synctest.Wait()
-		if r.listings != 1 {
-			t.Errorf("%d looks at the start, expected 1", r.listings)
+		if r.looks() != 1 {
+			t.Errorf("%d looks at the start, expected 1", r.looks())
 		}
 		r.push("v2")
 		pass(34 * time.Second)
@@ -44,8 +44,8 @@ func TestRunLooksAtIntervals(t *testing.T) {
 			t.Errorf("after an interval, seen %v", got)
 		}
 		pass(time.Hour)
-		if r.listings < 110 || r.listings > 134 {
-			t.Errorf("%d looks in an hour, expected about 120", r.listings)
+		if r.looks() < 110 || r.looks() > 134 {
+			t.Errorf("%d looks in an hour, expected about 120", r.looks())
 		}
 	})
 }
@@ -57,8 +57,8 @@ func TestRunBacksOff(t *testing.T) {
 		r.down = errors.New("no route to host")
 		run(t, newWatcher(t, s, r))
 		pass(time.Hour)
-		if r.listings < 6 || r.listings > 20 {
-			t.Errorf("%d looks in an hour at a repository that is down, expected about ten", r.listings)
+		if r.looks() < 6 || r.looks() > 20 {
+			t.Errorf("%d looks in an hour at a repository that is down, expected about ten", r.looks())
 		}
 		if got := s.status(t, "web"); !strings.Contains(got.Error, "no route to host") || time.Since(got.ErrorSince) < 59*time.Minute || !got.BaselineAt.IsZero() {
 			t.Errorf("status is %+v", got)
@@ -70,9 +70,9 @@ func TestRunBacksOff(t *testing.T) {
 		if got := s.status(t, "web"); got.Error != "" || got.BaselineAt.IsZero() {
 			t.Errorf("status is %+v", got)
 		}
-		before := r.listings
+		before := r.looks()
 		pass(5 * time.Minute)
-		if more := r.listings - before; more < 8 {
+		if more := r.looks() - before; more < 8 {
 			t.Errorf("%d looks in 5 minutes after it came back, expected about ten", more)
 		}
 	})
@@ -101,9 +101,9 @@ func TestHangingRepositoriesDelayNoOther(t *testing.T) {
 		run(t, w)
 		time.Sleep(10 * time.Minute) // each has hung once by now
 		synctest.Wait()
-		before := healthy.listings
+		before := healthy.looks()
 		pass(10 * time.Minute)
-		if more := healthy.listings - before; more < 18 {
+		if more := healthy.looks() - before; more < 18 {
 			t.Errorf("%d looks in 10 minutes while other repositories hang, expected about 20", more)
 		}
 	})
