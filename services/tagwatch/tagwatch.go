@@ -128,14 +128,7 @@ func Run(ctx context.Context, cfg Config, rt daemon.Runtime) error {
 	if err != nil {
 		return err
 	}
-	worker := bus.Worker{
-		Consumer:  Consumers()[0],
-		Slots:     cfg.Parallel,
-		GiveUp:    giveUp,
-		Handle:    bus.Handle(watcher.Requested),
-		Malformed: watch.Malformed,
-		GaveUp:    watch.GaveUp,
-	}
+	worker := requestWorker(watcher, cfg.Parallel)
 	// The first look needs the table, which a first start has yet to make.
 	if err := rt.Bus.Ensure(ctx, worker.Consumer); err != nil {
 		return err
@@ -146,6 +139,17 @@ func Run(ctx context.Context, cfg Config, rt daemon.Runtime) error {
 	group.Go(func() error { return rt.Bus.Run(ctx, worker) })
 	group.Go(func() error { return watcher.Run(ctx) })
 	return group.Wait()
+}
+
+func requestWorker(w *watch.Watcher, slots int) bus.Worker {
+	return bus.Worker{
+		Consumer:  Consumers()[0],
+		Slots:     slots,
+		GiveUp:    giveUp,
+		Handle:    bus.Handle(w.Requested),
+		Malformed: watch.Malformed,
+		GaveUp:    watch.GaveUp,
+	}
 }
 
 func newWatcher(cfg Config, rt daemon.Runtime) (*watch.Watcher, error) {

@@ -71,6 +71,14 @@ func (u *upstream) commit(name, text string) string {
 	return u.git("rev-parse", "HEAD")
 }
 
+// section is a configuration with short times.
+func section(apps map[string]App) Config {
+	return Config{
+		Interval: events.Duration(200 * time.Millisecond), Timeout: events.Duration(time.Minute), Parallel: 4,
+		Git: Git{MaxSource: 1 << 30}, Apps: apps,
+	}
+}
+
 // start runs the service until the returned function is called, or the test ends.
 func start(t *testing.T, b *bus.Bus, apps map[string]App) (mux *http.ServeMux, stop func()) {
 	t.Helper()
@@ -80,10 +88,7 @@ func start(t *testing.T, b *bus.Bus, apps map[string]App) (mux *http.ServeMux, s
 			apps[name] = app
 		}
 	}
-	cfg := Config{
-		Interval: events.Duration(200 * time.Millisecond), Timeout: events.Duration(time.Minute), Parallel: 4,
-		Git: Git{MaxSource: 1 << 30}, Apps: apps,
-	}
+	cfg := section(apps)
 	mux = http.NewServeMux()
 	ready := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
