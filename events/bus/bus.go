@@ -76,7 +76,9 @@ type Bus struct {
 	tracer  trace.Tracer
 	stats   *stats
 	metrics *metrics
-	closed  chan struct{}
+	closed  chan struct{} // closed after the last word of the connection
+
+	closeOnce sync.Once
 
 	buckets sync.Map // bound buckets, by name
 
@@ -177,6 +179,7 @@ func (b *Bus) connection() []nats.Option {
 			b.log.Info("reconnected to NATS", zap.String("url", nc.ConnectedUrlRedacted()))
 		}),
 		nats.ErrorHandler(b.asyncError),
+		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 	}
 	return append(options, b.opts.Connection...)
 }
@@ -222,9 +225,11 @@ func (b *Bus) Connected() bool { return b.nc.IsConnected() }
 // Service is the name the bus was connected under.
 func (b *Bus) Service() string { return b.opts.Service }
 
-// Close flushes what was published and closes the connection. Workers must have stopped.
-func (b *Bus) Close() {
-	close(b.closed)
+// Close flushes what was published and closes the connection. Workers must have
+// stopped. It may be called again.
+func (b *Bus) Close() { b.closeOnce.Do(b.close) }
+
+func (b *Bus) close() {
 	if b.nc.IsConnected() {
 		// Best effort: everything that matters was confirmed one by one.
 		if err := b.nc.FlushTimeout(apiTimeout); err != nil {
@@ -232,6 +237,10 @@ func (b *Bus) Close() {
 		}
 	}
 	b.nc.Close()
+	select {
+	case <-b.closed: // nothing is logged from here on
+	case <-time.After(apiTimeout):
+	}
 	b.metrics.unregister()
 }
 

@@ -224,6 +224,7 @@ func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig,
 			yield(nil, err)
 			return
 		}
+		cfg.InactiveThreshold = readerLife
 		var consumer jetstream.Consumer
 		if err := b.withRetry(ctx, func(ctx context.Context) (err error) {
 			consumer, err = b.js.OrderedConsumer(ctx, stream, cfg)
@@ -232,6 +233,7 @@ func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig,
 			yield(nil, err)
 			return
 		}
+		defer b.forgetReader(stream, consumer)
 		left := consumer.CachedInfo().NumPending
 		if left == 0 && !follow {
 			return
@@ -268,5 +270,20 @@ func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig,
 				return
 			}
 		}
+	}
+}
+
+// readerLife is how long the server keeps the place of a reader that is gone.
+const readerLife = 30 * time.Second
+
+// forgetReader frees a reader's place in a stream at once: a server has a limit
+// of places, which many readers in a row would reach within the life of each.
+func (b *Bus) forgetReader(stream string, consumer jetstream.Consumer) {
+	info := consumer.CachedInfo()
+	if info == nil {
+		return
+	}
+	if err := b.nc.Publish("$JS.API.CONSUMER.DELETE."+stream+"."+info.Name, nil); err != nil {
+		b.log.Debug("reader not forgotten, it ends by itself", zap.String("stream", stream), zap.Error(err))
 	}
 }

@@ -118,7 +118,13 @@ func (r *Recorder) Dead(n int) []bus.DeadLetter {
 // Settled waits until every message of every consumer is settled.
 func (r *Recorder) Settled() {
 	r.t.Helper()
-	Eventually(r.t, func() error {
+	Eventually(r.t, r.unsettled)
+}
+
+// unsettled tells of a consumer that has messages left. It looks twice, because
+// what follows from a message may go to a consumer that was looked at before.
+func (r *Recorder) unsettled() error {
+	for range 2 {
 		lags, err := r.bus.Lags(r.t.Context())
 		if err != nil {
 			return err
@@ -128,15 +134,22 @@ func (r *Recorder) Settled() {
 				return fmt.Errorf("consumer %s of %s has %d messages waiting and %d in work", lag.Consumer, lag.Stream, lag.Waiting, lag.InWork)
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
-// Eventually calls check until it returns nil, or ends the test with its last error.
+// Eventually calls check until it returns nil, or ends the test with its last
+// error after [Patience], or shortly before the test's own deadline.
 func Eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
-	tick := time.NewTicker(20 * time.Millisecond)
+	began := time.Now()
+	deadline := began.Add(Patience)
+	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if last, limited := d.Deadline(); limited && last.Add(-lastWords).Before(deadline) {
+			deadline = last.Add(-lastWords)
+		}
+	}
+	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := check()
@@ -144,7 +157,7 @@ func Eventually(t testing.TB, check func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after %s: %v", Patience, err)
+			t.Fatalf("after %s: %v", time.Since(began).Round(time.Millisecond), err)
 		}
 		select {
 		case <-tick.C:
@@ -153,3 +166,6 @@ func Eventually(t testing.TB, check func() error) {
 		}
 	}
 }
+
+// lastWords is how long before a test's deadline it must say why it fails.
+const lastWords = 10 * time.Second

@@ -4,11 +4,15 @@
 package eventstest
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/tagship/tagship/events/bus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -37,9 +41,15 @@ func NewServer(t testing.TB) *Server {
 	return s
 }
 
-// Start starts the server again after Stop or Kill.
+// Start starts the server again after Stop.
 func (s *Server) Start() {
 	s.t.Helper()
+	if err := s.start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
 	options := &server.Options{
 		ServerName: "test", Host: "127.0.0.1", Port: s.port,
 		JetStream: true, StoreDir: s.dir, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 256 << 20,
@@ -47,14 +57,15 @@ func (s *Server) Start() {
 	}
 	started, err := server.NewServer(options)
 	if err != nil {
-		s.t.Fatalf("make NATS server: %v", err)
+		return fmt.Errorf("make NATS server: %w", err)
 	}
 	started.Start()
 	if !started.ReadyForConnections(Patience) {
-		s.t.Fatalf("NATS server not ready within %s", Patience)
+		return fmt.Errorf("NATS server not ready within %s", Patience)
 	}
 	s.server = started
 	s.port = started.Addr().(*net.TCPAddr).Port
+	return nil
 }
 
 // Stop shuts the server down, keeping its data. It may be called twice.
@@ -64,27 +75,52 @@ func (s *Server) Stop() {
 }
 
 // URL is where the server answers.
-func (s *Server) URL() string { return s.server.ClientURL() }
+func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.port) }
+
+// AckWait is how long a message stays with a dead worker of the kit's.
+const AckWait = 2 * time.Second
 
 // Bus connects to the server as a service, for as long as the test lives. Times
 // are short, so that what waits for them does not wait long.
 func (s *Server) Bus(service string, change ...func(*bus.Options)) *bus.Bus {
 	s.t.Helper()
-	options := bus.Options{
-		Service: service, Version: "0.0.0", URL: s.URL(), Wait: Patience, Grace: 5 * time.Second,
-		Topology: bus.Topology{AckWait: 4 * time.Second},
-		Log:      zaptest.NewLogger(s.t, zaptest.Level(zap.WarnLevel)),
-	}
-	for _, c := range change {
-		c(&options)
-	}
-	b, err := bus.Connect(s.t.Context(), options)
+	b, err := s.connect(s.t.Context(), service, change...)
 	if err != nil {
-		s.t.Fatalf("connect %s: %v", service, err)
+		s.t.Fatal(err)
 	}
 	s.t.Cleanup(b.Close)
 	if err := b.Ensure(s.t.Context()); err != nil {
 		s.t.Fatalf("make streams: %v", err)
 	}
 	return b
+}
+
+func (s *Server) connect(ctx context.Context, service string, change ...func(*bus.Options)) (*bus.Bus, error) {
+	options := bus.Options{
+		Service: service, Version: "0.0.0", URL: s.URL(), Wait: Patience, Grace: 5 * time.Second,
+		Topology: bus.Topology{AckWait: AckWait},
+		Log:      zaptest.NewLogger(s.t, zaptest.Level(zap.WarnLevel)),
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	b, err := bus.Connect(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s: %w", service, err)
+	}
+	return b, nil
+}
+
+// jetStream is a connection of nobody's, for what only hands and garbage do.
+func (s *Server) jetStream() (*nats.Conn, jetstream.JetStream) {
+	s.t.Helper()
+	nc, err := nats.Connect(s.URL())
+	if err != nil {
+		s.t.Fatalf("connect to %s: %v", s.URL(), err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return nc, js
 }
