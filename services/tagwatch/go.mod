@@ -8,7 +8,7 @@ require (
 	github.com/gofrs/flock v0.13.1
 	github.com/google/go-cmp v0.7.0
 	github.com/klauspost/compress v1.20.3
-	github.com/tagship/tagship/daemon v0.0.0-00010101000000-000000000000
+	github.com/tagship/tagship/daemon v0.0.0
 	github.com/tagship/tagship/events v0.0.0
 	go.uber.org/zap v1.28.0
 	golang.org/x/sync v0.22.0
