@@ -67,6 +67,9 @@ func (i *instance) supervise() {
 			return
 		case <-i.keep:
 		}
+		if i.isEnding() {
+			return
+		}
 		if time.Since(begun) > steady {
 			delay.Reset()
 		}
@@ -144,6 +147,15 @@ func (i *instance) keepRunning() { i.keeping.Do(func() { close(i.keep) }) }
 func (i *instance) end() {
 	i.ending.Do(func() { close(i.stop) })
 	<-i.ended
+}
+
+func (i *instance) isEnding() bool {
+	select {
+	case <-i.stop:
+		return true
+	default:
+		return false
+	}
 }
 
 // look tells the port it was given, whether it runs, and how it ended the last time.
