@@ -31,6 +31,9 @@ const (
 // While NATS does not answer, Publish tries again for 30 s.
 func (b *Bus) Publish(ctx context.Context, f events.Fact, fences ...events.Fence) (events.Stored, error) {
 	origin := originOf(ctx)
+	if f.Head().ID != "" {
+		origin.time = time.Time{} // named by something else than its cause, it may be older than that
+	}
 	if err := events.Identify(f, origin.cause, b.opts.Service, time.Now()); err != nil {
 		return events.Stored{}, events.Permanent(err)
 	}
