@@ -126,8 +126,8 @@ func (s *service) look(ctx context.Context) ([]events.Fact, error) {
 	if err := s.keep(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := s.bus.Last(ctx, events.KindTagSeen.Subject(app, version)); !errors.Is(err, events.ErrNotRecorded) {
-		return nil, fmt.Errorf("look up a version that was not seen yet: got %v", err)
+	if err := s.absent(ctx, events.KindTagSeen.Subject(app, version)); err != nil {
+		return nil, err
 	}
 	seen := &events.TagSeen{
 		App: app, Version: version, Tag: version, Repo: "/srv/git/web.git", Commit: strings.Repeat("a", 40),
@@ -138,6 +138,18 @@ func (s *service) look(ctx context.Context) ([]events.Fact, error) {
 		return nil, err
 	}
 	return []events.Fact{&events.TagLooked{App: app, New: []string{version}}}, nil
+}
+
+// absent looks up what is not there yet.
+func (s *service) absent(ctx context.Context, subject string) error {
+	_, err := s.bus.Last(ctx, subject)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s is there already", subject)
+	case errors.Is(err, events.ErrNotRecorded):
+		return nil
+	}
+	return err
 }
 
 // keep uses the table of what is known of repositories in every way.
@@ -172,8 +184,8 @@ func (s *service) build(ctx context.Context, seen *events.TagSeen) ([]events.Fac
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.bus.Last(ctx, events.KindBuildDone.Subject(app, version)); !errors.Is(err, events.ErrNotRecorded) {
-		return nil, fmt.Errorf("look up a version that was not built yet: got %v", err)
+	if err := s.absent(ctx, events.KindBuildDone.Subject(app, version)); err != nil {
+		return nil, err
 	}
 	if _, err := s.bus.Publish(ctx, &events.BuildStarted{App: app, Version: version, Commit: seen.Commit, Executor: "host"}); err != nil {
 		return nil, err
