@@ -127,9 +127,6 @@ type bench struct {
 	data   string
 	config releaser.Config
 	tags   uint64
-
-	mu     sync.Mutex
-	ending []events.Fact // how releases to dev ended
 }
 
 const app = "team/web"
@@ -240,48 +237,26 @@ func (b *bench) release(version string) events.Fact {
 	return b.end(version, before)
 }
 
-// follow notes how releases to dev end.
-func (b *bench) follow() {
-	ctx, cancel := context.WithCancel(b.t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for recorded, err := range b.bus.Facts(ctx, "release.*.dev."+events.Escape(app), true) {
-			if err != nil {
-				return // whoever waits for an end reports that there is none
-			}
-			switch recorded.Fact.Kind() {
-			case events.KindReleaseDone, events.KindReleaseFailed, events.KindReleaseRefused:
-				b.mu.Lock()
-				b.ending = append(b.ending, recorded.Fact)
-				b.mu.Unlock()
-			}
+// ends are the facts that end a release.
+func ends(facts []events.Recorded) (found []events.Fact) {
+	for _, f := range facts {
+		switch f.Fact.Kind() {
+		case events.KindReleaseDone, events.KindReleaseFailed, events.KindReleaseRefused:
+			found = append(found, f.Fact)
 		}
-	}()
-	b.t.Cleanup(func() {
-		cancel()
-		<-ended
-	})
+	}
+	return found
 }
 
-func (b *bench) ends() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.ending)
-}
+func (b *bench) filter() string { return "release.*.dev." + events.Escape(app) }
+
+func (b *bench) ends() int { return len(ends(b.Facts(b.filter()))) }
 
 // end waits for one more release to end than before.
 func (b *bench) end(version string, before int) events.Fact {
 	b.t.Helper()
-	eventstest.Eventually(b.t, func() error {
-		if b.ends() <= before {
-			return fmt.Errorf("the release of %s has not ended", version)
-		}
-		return nil
-	})
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.ending[before]
+	facts := b.WaitFor(b.filter(), "the end of the release of "+version, func(facts []events.Recorded) bool { return len(ends(facts)) > before })
+	return ends(facts)[before]
 }
 
 func (b *bench) done(version string) *events.ReleaseDone {
