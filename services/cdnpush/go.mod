@@ -3,6 +3,7 @@ module github.com/tagship/tagship/services/cdnpush
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/tagship/tagship/daemon v0.0.0
 	github.com/tagship/tagship/events v0.0.0
