@@ -211,6 +211,9 @@ func (s *service) want(ctx context.Context, env, promoted string, tagSeq uint64)
 	if err != nil {
 		return nil, err
 	}
+	if _, err := s.bus.Last(ctx, events.KindTagSeen.Subject(app, version)); err != nil { // as when saying why a version is not built
+		return nil, err
+	}
 	wanted := &events.ReleaseWanted{Release: releaseOf(env, done), TagSeq: tagSeq, Promoted: promoted}
 	head, err := s.bus.LastSeq(ctx, wanted.Subject())
 	if err != nil {
@@ -250,6 +253,9 @@ func (s *service) release(ctx context.Context, wanted *events.ReleaseWanted) ([]
 }
 
 func (s *service) publish(ctx context.Context, built *events.BuildDone) ([]events.Fact, error) {
+	if _, err := s.bus.Last(ctx, events.KindTagSeen.Subject(app, version)); err != nil {
+		return nil, err
+	}
 	for _, err := range s.bus.Facts(ctx, "cdn.done.beta.*", false) {
 		if err != nil {
 			return nil, err
@@ -286,8 +292,8 @@ func (c *cluster) run(t *testing.T) {
 // The whole pipeline runs with the permissions as they are: a developer asks for
 // a look, ops for a release to prod, and a viewer sees all of it.
 func testPipeline(t *testing.T, c *cluster) {
-	developer, ops := c.bus(t, "developer", "tagship", true), c.bus(t, "ops", "tagship", true)
-	viewer := c.bus(t, "viewer", "tagship", true)
+	developer, ops := c.bus(t, "developer", "cli", true), c.bus(t, "ops", "cli", true)
+	viewer := c.bus(t, "viewer", "cli", true)
 	record := eventstest.NewRecorder(t, viewer)
 	c.run(t)
 
@@ -320,7 +326,9 @@ func testPipeline(t *testing.T, c *cluster) {
 	}
 	testDeadLetters(t, ops, letters)
 	record.Settled()
-
+	if _, err := viewer.Table(bus.TableWatch).All(t.Context(), ""); err != nil {
+		t.Errorf("see what tagwatch knows, as viewer: %v", err)
+	}
 	testServices(t, c)
 
 	output := 0

@@ -103,14 +103,14 @@ func testRefusals(t *testing.T, c *cluster) {
 		},
 		"tagwatch": {
 			refused: append(append(append(append([]string{"build.done.web.v9", "$JS.API.STREAM.MSG.GET.BUILDS", "$KV.leases.release.prod.web", "$KV.attempts.builder.TAGS.1"},
-				requests...), change[:10]...), others("builder", "TAGS")...), "dead.builder.web", "log.builder.web.v9"),
+				requests[1:]...), change[:10]...), others("builder", "TAGS")...), "dead.builder.web", "log.builder.web.v9"),
 		},
 		"builder": {
 			refused: append(append(append(append([]string{"tag.seen.web.v9", "release.wanted.dev.web", "$KV.watch.web", "$O.sources.M.x", "$O.sources.C.x", "$KV.leases.release.prod.web"},
 				requests...), change[:11]...), others("tagwatch", "TAGS")...), others("releaser-dev-promote", "BUILDS")...),
 		},
 		"releaser": {
-			refused: append(append(append(append([]string{"build.done.web.v9", "build.started.web.v9", "tag.seen.web.v9", "cdn.done.stable.web", "$KV.leases.build.web.v9", "$JS.API.STREAM.MSG.GET.TAGS", "$O.sources.M.x"},
+			refused: append(append(append(append([]string{"build.done.web.v9", "build.started.web.v9", "tag.seen.web.v9", "cdn.done.stable.web", "$KV.leases.build.web.v9", "$JS.API.STREAM.MSG.GET.CDN", "$O.sources.M.x"},
 				requests...), change[:11]...), others("builder", "BUILDS")...), others("cdnpush", "CDN")...),
 		},
 		"cdnpush": {
