@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -67,7 +68,7 @@ func (s *store) Make(_ context.Context, _ build.Identity, recipe []events.Recipe
 		if err != nil {
 			return nil, err
 		}
-		made = append(made, build.PackageFile{Package: events.Package{Name: p.File, Digest: "sha256:" + strings.Repeat("c", 64), Size: info.Size()}})
+		made = append(made, build.PackageFile{Package: events.Package{Name: path.Base(p.File), Digest: "sha256:" + strings.Repeat("c", 64), Size: info.Size()}})
 	}
 	return made, nil
 }
@@ -183,7 +184,7 @@ func TestBuild(t *testing.T) {
 		App: "web", Version: "v1.2.3", Commit: buildtest.Commit, TagSeq: seq, Toolchain: "golang@sha256:" + strings.Repeat("a", 64),
 		Image:      &events.Image{Repository: "registry.test/web", Digest: "sha256:" + strings.Repeat("b", 64)},
 		PackageSet: &events.Image{Repository: "registry.test/web/packages", Digest: "sha256:" + strings.Repeat("b", 64)},
-		Packages:   []events.Package{{Name: "out/v1.2.3.txt", Digest: "sha256:" + strings.Repeat("c", 64), Size: 4}},
+		Packages:   []events.Package{{Name: "v1.2.3.txt", Digest: "sha256:" + strings.Repeat("c", 64), Size: 4}},
 		Deploy:     recipe.Deploy,
 	}
 	if diff := cmp.Diff(want, done); diff != "" {
