@@ -99,13 +99,26 @@ func (w *worker) recordFailure(ctx context.Context, d *delivery, cause error, de
 	}
 }
 
-// forget strikes off the record of a message that is settled or put aside.
+// strikeOff says that an attempt ended without success or failure. Earlier
+// failures still count.
+func (w *worker) strikeOff(ctx context.Context, d *delivery) {
+	if d.failures() == 0 {
+		w.forget(ctx, d)
+		return
+	}
+	d.record.Vanished = 0
+	if err := w.writeRecord(ctx, attemptKey(w.Consumer.Name, d.origin), d.record); err != nil {
+		d.log.Warn("could not strike off the attempt", zap.Error(err))
+	}
+}
+
+// forget removes the record of a message that is settled.
 func (w *worker) forget(ctx context.Context, d *delivery) {
 	if d.record == nil {
 		return
 	}
 	if err := w.bus.Table(TableAttempts).Delete(ctx, attemptKey(w.Consumer.Name, d.origin)); err != nil {
-		d.log.Warn("could not strike off the attempt", zap.Error(err))
+		d.log.Warn("could not remove the record of attempts", zap.Error(err))
 	}
 }
 

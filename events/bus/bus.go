@@ -82,8 +82,7 @@ type Bus struct {
 
 	buckets sync.Map // bound buckets, by name
 
-	deniedMu sync.Mutex
-	denied   map[string]error // permission violations, by subject
+	denials denials
 }
 
 // Connect connects to NATS. The error tells a person what was tried and what to
@@ -100,12 +99,12 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		o.Tracer = sdktrace.NewTracerProvider()
 	}
 	b := &Bus{
-		opts:   o,
-		log:    o.Log,
-		tracer: o.Tracer.Tracer("github.com/tagship/tagship/events/bus"),
-		stats:  newStats(),
-		closed: make(chan struct{}),
-		denied: map[string]error{},
+		opts:    o,
+		log:     o.Log,
+		tracer:  o.Tracer.Tracer("github.com/tagship/tagship/events/bus"),
+		stats:   newStats(),
+		closed:  make(chan struct{}),
+		denials: denials{waiting: map[*waiter]bool{}},
 	}
 	var err error
 	if b.nc, err = b.dial(ctx); err != nil {
@@ -182,41 +181,6 @@ func (b *Bus) connection() []nats.Option {
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 	}
 	return append(options, b.opts.Connection...)
-}
-
-// asyncError keeps permission violations, which NATS reports apart from the
-// request they belong to, for whoever waits for that request.
-func (b *Bus) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
-	if errors.Is(err, nats.ErrPermissionViolation) {
-		if subject := quoted(err.Error()); subject != "" {
-			b.deniedMu.Lock()
-			b.denied[subject] = err
-			b.deniedMu.Unlock()
-		}
-	}
-	fields := []zap.Field{zap.Error(err)}
-	if sub != nil {
-		fields = append(fields, zap.String("subscription", sub.Subject))
-	}
-	b.log.Error("NATS reports an error", fields...)
-}
-
-// permissionError is the violation reported for a subject since it was last asked for, or nil.
-func (b *Bus) permissionError(subject string) error {
-	b.deniedMu.Lock()
-	defer b.deniedMu.Unlock()
-	err := b.denied[subject]
-	delete(b.denied, subject)
-	return err
-}
-
-func quoted(s string) string {
-	_, rest, _ := strings.Cut(s, `"`)
-	subject, _, found := strings.Cut(rest, `"`)
-	if !found {
-		return ""
-	}
-	return subject
 }
 
 // Connected reports whether NATS answers at this moment.

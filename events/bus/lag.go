@@ -43,7 +43,7 @@ func (b *Bus) Lags(ctx context.Context) ([]Lag, error) {
 
 func (b *Bus) lagsOf(ctx context.Context, name string, retrying []Attempt) ([]Lag, error) {
 	var lags []Lag
-	err := b.withRetry(ctx, func(ctx context.Context) error {
+	err := b.askWithRetry(ctx, askAbout(name), func(ctx context.Context) error {
 		lags = nil
 		stream, err := b.js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,16 +33,12 @@ func (b *Bus) Hold(ctx context.Context, key string, work func(ctx context.Contex
 		return fmt.Errorf("take lease %s: %w", key, err)
 	}
 	held, cancel := context.WithCancelCause(ctx)
-	renewed := make(chan struct{})
-	go func() {
-		defer close(renewed)
-		l.keep(held, cancel)
-	}()
-	err := work(held)
-	cancel(context.Canceled)
-	<-renewed
-	l.drop(ctx)
-	return err
+	var keeper sync.WaitGroup
+	keeper.Go(func() { l.keep(held, cancel) })
+	defer l.drop(ctx) // deferred, for work may panic
+	defer keeper.Wait()
+	defer cancel(context.Canceled)
+	return work(held)
 }
 
 // lease is one taking of a key, known by its holder's token.
@@ -60,7 +57,7 @@ func (l *lease) take(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode holder: %w", err)
 	}
-	return l.bus.withRetry(ctx, func(ctx context.Context) (err error) {
+	return l.bus.askWithRetry(ctx, askAbout("KV_"+TableLeases), func(ctx context.Context) (err error) {
 		if l.kv, err = l.bus.bucket(ctx, TableLeases); err != nil {
 			return err
 		}

@@ -17,19 +17,20 @@ type metrics struct {
 
 func newMetrics(registry prometheus.Registerer, b *Bus) (*metrics, error) {
 	service := prometheus.Labels{"service": b.opts.Service}
+	consumer := []string{"stream", "consumer"} // two consumers may have one name, in different streams
 	m := &metrics{
 		registry: registry,
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tagship_messages_total", Help: "Deliveries of messages, by what became of them.", ConstLabels: service,
-		}, []string{"consumer", "outcome"}),
+		}, []string{"stream", "consumer", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tagship_message_seconds", Help: "Time from delivery of a message to its settlement.", ConstLabels: service,
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 11),
-		}, []string{"consumer"}),
+		}, consumer),
 		live: &liveCollector{
 			bus:      b,
-			inFlight: prometheus.NewDesc("tagship_in_flight", "Messages in work in this process.", []string{"consumer"}, service),
-			lastDone: prometheus.NewDesc("tagship_last_done_seconds", "When a message was last done, in Unix seconds.", []string{"consumer"}, service),
+			inFlight: prometheus.NewDesc("tagship_in_flight", "Messages in work in this process.", consumer, service),
+			lastDone: prometheus.NewDesc("tagship_last_done_seconds", "When a message was last done, in Unix seconds.", consumer, service),
 			up:       prometheus.NewDesc("tagship_connected", "1 while NATS answers.", nil, service),
 		},
 	}
@@ -39,9 +40,9 @@ func newMetrics(registry prometheus.Registerer, b *Bus) (*metrics, error) {
 	return m, errors.Join(registry.Register(m.messages), registry.Register(m.seconds), registry.Register(m.live))
 }
 
-func (m *metrics) settled(consumer string, result outcome, took time.Duration) {
-	m.messages.WithLabelValues(consumer, string(result)).Inc()
-	m.seconds.WithLabelValues(consumer).Observe(took.Seconds())
+func (m *metrics) settled(c Consumer, result outcome, took time.Duration) {
+	m.messages.WithLabelValues(c.Stream, c.Name, string(result)).Inc()
+	m.seconds.WithLabelValues(c.Stream, c.Name).Observe(took.Seconds())
 }
 
 func (m *metrics) unregister() {
@@ -73,13 +74,13 @@ func (c *liveCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, connected)
 	for _, s := range c.bus.stats.all() {
-		name := s.consumer.Name
-		if len(c.bus.stats.all()) > 1 {
-			name = s.consumer.Stream + "/" + s.consumer.Name
-		}
-		ch <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(s.inFlight.Load()), name)
+		c.send(ch, c.inFlight, float64(s.inFlight.Load()), s)
 		if done := s.lastDone.Load(); done > 0 {
-			ch <- prometheus.MustNewConstMetric(c.lastDone, prometheus.GaugeValue, float64(done)/float64(time.Second), name)
+			c.send(ch, c.lastDone, float64(done)/float64(time.Second), s)
 		}
 	}
+}
+
+func (c *liveCollector) send(ch chan<- prometheus.Metric, desc *prometheus.Desc, value float64, s *consumerStats) {
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, s.consumer.Stream, s.consumer.Name)
 }

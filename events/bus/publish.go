@@ -89,15 +89,15 @@ func (b *Bus) put(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishO
 // store tries once to store a message.
 func (b *Bus) store(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (events.Stored, error) {
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(msg.Header))
-	ack, err := b.js.PublishMsg(ctx, msg, opts...)
-	if err == nil {
-		return events.Stored{Cause: events.Cause{Stream: ack.Stream, Seq: ack.Sequence}, Already: ack.Duplicate}, nil
+	var ack *jetstream.PubAck
+	err := b.ask(ctx, askSubject(msg.Subject), func(ctx context.Context) (err error) {
+		ack, err = b.js.PublishMsg(ctx, msg, opts...)
+		return err
+	})
+	if err != nil {
+		return events.Stored{}, err
 	}
-	// A violation is reported apart, and the request itself just times out.
-	if denied := b.permissionError(msg.Subject); denied != nil {
-		return events.Stored{}, events.Permanent(fmt.Errorf("not permitted for this user, see the permissions in the configuration of NATS: %w", denied))
-	}
-	return events.Stored{}, err
+	return events.Stored{Cause: events.Cause{Stream: ack.Stream, Seq: ack.Sequence}, Already: ack.Duplicate}, nil
 }
 
 // statement is a message that is to be stored once.

@@ -40,11 +40,11 @@ func (b *Bus) get(ctx context.Context, stream string, r getRequest) (*rawMessage
 		return nil, fmt.Errorf("encode request for a message: %w", err)
 	}
 	subject := "$JS.API.STREAM.MSG.GET." + stream
-	reply, err := b.nc.RequestWithContext(ctx, subject, body)
-	if err != nil {
-		if denied := b.permissionError(subject); denied != nil {
-			return nil, events.Permanent(fmt.Errorf("read from %s: not permitted for this user: %w", stream, denied))
-		}
+	var reply *nats.Msg
+	if err := b.ask(ctx, askSubject(subject), func(ctx context.Context) (err error) {
+		reply, err = b.nc.RequestWithContext(ctx, subject, body)
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("read from %s: %w", stream, err)
 	}
 	var answer struct {
@@ -226,7 +226,7 @@ func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig,
 		}
 		cfg.InactiveThreshold = readerLife
 		var consumer jetstream.Consumer
-		if err := b.withRetry(ctx, func(ctx context.Context) (err error) {
+		if err := b.askWithRetry(ctx, askAbout(stream), func(ctx context.Context) (err error) {
 			consumer, err = b.js.OrderedConsumer(ctx, stream, cfg)
 			return err
 		}); err != nil {
@@ -246,8 +246,12 @@ func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig,
 		defer reader.Stop()
 		stop := context.AfterFunc(ctx, reader.Stop)
 		defer stop()
+		var wait []jetstream.NextOpt
+		if !follow {
+			wait = append(wait, jetstream.NextMaxWait(trouble)) // what was there may have been too old to stay
+		}
 		for {
-			msg, err := reader.Next()
+			msg, err := reader.Next(wait...)
 			switch {
 			case ctx.Err() != nil:
 				if !follow {

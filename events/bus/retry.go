@@ -52,6 +52,11 @@ func lasting(err error) bool {
 	return api.Code >= 400 && api.Code < 500 && api.Code != 408 && api.Code != 429
 }
 
+// askWithRetry is withRetry for a request that NATS may not permit.
+func (b *Bus) askWithRetry(ctx context.Context, uses asks, op func(context.Context) error) error {
+	return b.withRetry(ctx, func(ctx context.Context) error { return b.ask(ctx, uses, op) })
+}
+
 // withRetry runs one operation, each try bounded by apiTimeout, until it
 // succeeds, fails for good, ctx ends, or the trouble has lasted too long.
 func (b *Bus) withRetry(ctx context.Context, op func(context.Context) error) error {
@@ -62,16 +67,30 @@ func (b *Bus) withRetry(ctx context.Context, op func(context.Context) error) err
 	)
 	var last error
 	err := backoff.Retry(func() error {
-		try, cancel := context.WithTimeout(ctx, apiTimeout)
-		defer cancel()
-		last = op(try)
-		if last != nil && lasting(last) {
+		if last = try(ctx, op); last != nil && lasting(last) {
 			return backoff.Permanent(last)
 		}
 		return last
 	}, backoff.WithContext(policy, ctx))
-	if err != nil && ctx.Err() != nil && last != nil && !lasting(last) {
-		return fmt.Errorf("%w (%w)", last, context.Cause(ctx))
+	if err == nil || ctx.Err() == nil || lasting(last) {
+		return err
+	}
+	// Why ctx ended says more than that it did.
+	cause := context.Cause(ctx)
+	if last == nil || errors.Is(last, ctx.Err()) {
+		return cause
+	}
+	return fmt.Errorf("%w (%w)", last, cause)
+}
+
+func try(ctx context.Context, op func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, apiTimeout, errNoAnswer)
+	defer cancel()
+	err := op(ctx)
+	if errors.Is(err, context.DeadlineExceeded) && errors.Is(context.Cause(ctx), errNoAnswer) {
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	return err
 }
+
+var errNoAnswer = fmt.Errorf("NATS did not answer within %s", apiTimeout)

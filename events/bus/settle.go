@@ -46,22 +46,24 @@ const (
 //	facts, nil     publish, acknowledge
 //	Skip           publish, acknowledge
 //	Snooze         back after the delay
-//	Permanent      facts of GaveUp, dead letter, terminate
+//	Permanent      publish, facts of GaveUp, dead letter, terminate
 //	other error    back with growing delay; when too old, as Permanent
 //	shutting down  back at once, for another replica
-func (w *worker) settle(ctx context.Context, d *delivery, facts []events.Fact, err error) outcome {
-	stopping := errors.Is(context.Cause(ctx), events.ErrShutdown)
-	ctx = context.WithoutCancel(ctx)
-	if err != nil && stopping {
+func (w *worker) settle(work context.Context, d *delivery, facts []events.Fact, err error) outcome {
+	ctx, cancel := settling(work)
+	defer cancel()
+	if err != nil && errors.Is(context.Cause(work), events.ErrShutdown) {
 		d.log.Info("handed back: shutting down")
-		w.forget(ctx, d)
+		w.strikeOff(ctx, d)
 		return w.handBack(d.msg)
-	}
-	if publishErr := w.publishAll(ctx, facts); publishErr != nil {
-		err = publishErr
 	}
 	delay, snoozeReason, snoozed := events.IsSnooze(err)
 	skipReason, skipped := events.IsSkip(err)
+	if err == nil || skipped || events.IsPermanent(err) {
+		if publishErr := w.publishAll(ctx, facts); publishErr != nil {
+			err, skipped, snoozed = publishErr, false, false
+		}
+	}
 	switch {
 	case err == nil:
 		d.log.Info("done", zap.Int("facts", len(facts)))
@@ -71,12 +73,26 @@ func (w *worker) settle(ctx context.Context, d *delivery, facts []events.Fact, e
 		return w.close(ctx, d, outcomeSkipped)
 	case snoozed:
 		d.log.Debug("later", zap.String("reason", snoozeReason), zap.Duration("in", delay))
-		w.forget(ctx, d)
+		w.strikeOff(ctx, d)
 		return w.putBack(d, delay, outcomeSnoozed)
 	case events.IsPermanent(err), w.tooOld(d):
 		return w.bury(ctx, d, err)
 	}
 	return w.retry(ctx, d, err)
+}
+
+// settling returns a context for what must still be done when work is over. It
+// outlives work by one request to NATS, so that a process stops in time while
+// NATS is away: the message then comes again.
+func settling(work context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(work))
+	stop := context.AfterFunc(work, func() {
+		time.AfterFunc(apiTimeout, func() { cancel(context.Cause(work)) })
+	})
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 func (w *worker) publishAll(ctx context.Context, facts []events.Fact) error {
@@ -98,8 +114,7 @@ func (w *worker) close(ctx context.Context, d *delivery, result outcome) outcome
 }
 
 func (w *worker) acknowledge(ctx context.Context, msg jetstream.Msg) bool {
-	err := w.bus.withRetry(ctx, msg.DoubleAck)
-	if err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+	if err := w.bus.withRetry(ctx, msg.DoubleAck); err != nil {
 		w.log.Warn("acknowledgement not confirmed, the message will come again", zap.String("subject", msg.Subject()), zap.Error(err))
 		return false
 	}
@@ -153,11 +168,21 @@ func (w *worker) bury(ctx context.Context, d *delivery, reason error) outcome {
 		return w.retry(ctx, d, fmt.Errorf("%w; and it could not be given up on: %w", reason, err))
 	}
 	d.log.Error("given up on, see 'tagship dead list'", zap.NamedError("reason", reason))
-	if err := d.msg.TermWithReason(oneLine(reason.Error())); err != nil {
+	if err := w.terminate(ctx, d.msg, oneLine(reason.Error())); err != nil {
+		d.log.Warn("the end of the message was not confirmed, it will come again", zap.Error(err))
 		return outcomeUnsettled
 	}
 	w.forget(ctx, d)
 	return outcomeDead
+}
+
+// terminate ends a message and waits for the server's word, which the client's
+// TermWithReason does not.
+func (w *worker) terminate(ctx context.Context, msg jetstream.Msg, reason string) error {
+	return w.bus.withRetry(ctx, func(ctx context.Context) error {
+		_, err := w.bus.nc.RequestWithContext(ctx, msg.Reply(), []byte("+TERM "+reason))
+		return err
+	})
 }
 
 func (w *worker) lastWords(d *delivery, reason error) []events.Fact {

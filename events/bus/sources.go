@@ -33,11 +33,15 @@ func (b *Bus) PutSource(ctx context.Context, digest string, r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("store source %s: %w", digest, err)
 	}
-	if _, err := store.GetInfo(ctx, digest); err == nil {
-		return nil
-	}
-	paced := &pacedReader{ctx: ctx, r: newVerifier(r, digest), limit: rate.NewLimiter(sourceRate, sourceBurst)}
-	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: digest}, paced); err != nil {
+	err = b.ask(ctx, askAbout("OBJ_"+bucketSources), func(ctx context.Context) error {
+		if _, err := store.GetInfo(ctx, digest); err == nil {
+			return nil
+		}
+		paced := &pacedReader{ctx: ctx, r: newVerifier(r, digest), limit: rate.NewLimiter(sourceRate, sourceBurst)}
+		_, err := store.Put(ctx, jetstream.ObjectMeta{Name: digest}, paced)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("store source %s: %w", digest, err)
 	}
 	return nil
@@ -64,7 +68,7 @@ func (b *Bus) GetSource(ctx context.Context, digest string) (io.ReadCloser, erro
 }
 
 func (b *Bus) sources(ctx context.Context) (store jetstream.ObjectStore, err error) {
-	err = b.withRetry(ctx, func(ctx context.Context) (err error) {
+	err = b.askWithRetry(ctx, askAbout("OBJ_"+bucketSources), func(ctx context.Context) (err error) {
 		store, err = b.js.ObjectStore(ctx, bucketSources)
 		return err
 	})

@@ -21,7 +21,7 @@ func (b *Bus) Table(name string) *Table { return &Table{bus: b, name: name} }
 
 // do binds to the bucket and runs one operation on it.
 func (t *Table) do(ctx context.Context, op func(context.Context, jetstream.KeyValue) error) error {
-	return t.bus.withRetry(ctx, func(ctx context.Context) error {
+	return t.bus.askWithRetry(ctx, askAbout("KV_"+t.name), func(ctx context.Context) error {
 		bucket, err := t.bus.bucket(ctx, t.name)
 		if err != nil {
 			return err

@@ -154,14 +154,14 @@ func (b *Bus) Ensure(ctx context.Context, consumers ...Consumer) error {
 		}
 	}
 	for _, want := range t.tables() {
-		if err := b.ensureBucket(ctx, "KV_"+want.Bucket, func() error {
+		if err := b.ensureBucket(ctx, "KV_"+want.Bucket, func(ctx context.Context) error {
 			_, err := b.js.CreateOrUpdateKeyValue(ctx, want)
 			return err
 		}); err != nil {
 			return err
 		}
 	}
-	if err := b.ensureBucket(ctx, "OBJ_"+bucketSources, func() error {
+	if err := b.ensureBucket(ctx, "OBJ_"+bucketSources, func(ctx context.Context) error {
 		_, err := b.js.CreateOrUpdateObjectStore(ctx, t.sources())
 		return err
 	}); err != nil {
@@ -176,7 +176,7 @@ func (b *Bus) Ensure(ctx context.Context, consumers ...Consumer) error {
 }
 
 func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
-	return b.withRetry(ctx, func(ctx context.Context) error {
+	return b.askWithRetry(ctx, askAbout(want.Name), func(ctx context.Context) error {
 		if b.opts.Topology.Fixed {
 			_, err := b.js.Stream(ctx, want.Name)
 			return missing(err, "stream", want.Name)
@@ -203,8 +203,8 @@ func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) err
 }
 
 // ensureBucket creates or updates a bucket, which is a stream underneath.
-func (b *Bus) ensureBucket(ctx context.Context, stream string, create func() error) error {
-	return b.withRetry(ctx, func(ctx context.Context) error {
+func (b *Bus) ensureBucket(ctx context.Context, stream string, create func(context.Context) error) error {
+	return b.askWithRetry(ctx, askAbout(stream), func(ctx context.Context) error {
 		existing, err := b.js.Stream(ctx, stream)
 		if b.opts.Topology.Fixed {
 			return missing(err, "bucket", stream)
@@ -217,7 +217,7 @@ func (b *Bus) ensureBucket(ctx context.Context, stream string, create func() err
 				return nil
 			}
 		}
-		return attempt(create(), "create bucket %s", stream)
+		return attempt(create(ctx), "create bucket %s", stream)
 	})
 }
 
@@ -251,7 +251,7 @@ func outdated(have, want jetstream.StreamConfig) bool {
 // consumer creates or updates a durable consumer, or binds to it where the topology is fixed.
 func (b *Bus) consumer(ctx context.Context, c Consumer) (jetstream.Consumer, error) {
 	var bound jetstream.Consumer
-	err := b.withRetry(ctx, func(ctx context.Context) (err error) {
+	err := b.askWithRetry(ctx, askAbout(c.Stream), func(ctx context.Context) (err error) {
 		if b.opts.Topology.Fixed {
 			bound, err = b.js.Consumer(ctx, c.Stream, c.Name)
 			return missing(err, "consumer", c.Name+" of "+c.Stream)

@@ -92,19 +92,38 @@ func (b *Bus) Run(ctx context.Context, workers ...Worker) error {
 	}
 	defer leave()
 
-	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(events.ErrShutdown)
-	stopping := context.AfterFunc(ctx, func() {
-		b.log.Info("stopping: finishing what is in work", zap.Duration("within", b.opts.Grace))
-		time.AfterFunc(b.opts.Grace, func() { cancel(events.ErrShutdown) })
-	})
-	defer stopping()
-
-	var group errgroup.Group
+	// A worker that cannot go on stops the others: half a service looks alive and is not.
+	group, ctx := errgroup.WithContext(ctx)
+	work, stop := b.grace(ctx)
+	defer stop()
 	for _, w := range bound {
 		group.Go(func() error { return w.run(ctx, work) })
 	}
 	return group.Wait()
+}
+
+// grace returns a context that ends some time after ctx, with the cause
+// [events.ErrShutdown].
+func (b *Bus) grace(ctx context.Context) (work context.Context, stop func()) {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	var over sync.WaitGroup
+	over.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-work.Done():
+			return
+		}
+		b.log.Info("stopping: finishing what is in work", zap.Duration("within", b.opts.Grace))
+		select {
+		case <-time.After(b.opts.Grace):
+			cancel(events.ErrShutdown)
+		case <-work.Done():
+		}
+	})
+	return work, func() {
+		cancel(events.ErrShutdown)
+		over.Wait()
+	}
 }
 
 type worker struct {
@@ -124,7 +143,7 @@ func (b *Bus) newWorker(w Worker, source jetstream.Consumer) *worker {
 	}
 	return &worker{
 		Worker: w, bus: b, source: source,
-		log:     b.log.With(zap.String("consumer", w.Consumer.Name)),
+		log:     b.log.With(zap.String("stream", w.Consumer.Stream), zap.String("consumer", w.Consumer.Name)),
 		stats:   b.stats.of(w.Consumer),
 		beat:    ackWait / 4,
 		started: time.Now(),
@@ -137,16 +156,17 @@ func (w *worker) run(ctx, work context.Context) error {
 	slots := make(chan struct{}, w.Slots)
 	var busy sync.WaitGroup
 	defer busy.Wait()
+	source := w.source
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case slots <- struct{}{}:
 		}
-		msg, err := w.source.Next(jetstream.FetchMaxWait(pull))
+		msg, err := source.Next(jetstream.FetchMaxWait(pull))
 		if err != nil {
 			<-slots
-			if err := w.pullFailed(ctx, err); err != nil {
+			if source, err = w.pullFailed(ctx, source, err); err != nil {
 				return err
 			}
 			continue
@@ -159,19 +179,20 @@ func (w *worker) run(ctx, work context.Context) error {
 }
 
 // pullFailed tells apart that there is no message, that NATS is away, and that
-// the consumer is gone, which no patience mends.
-func (w *worker) pullFailed(ctx context.Context, err error) error {
+// the consumer is gone. It returns the consumer to pull from next, or an error
+// that no patience mends.
+func (w *worker) pullFailed(ctx context.Context, source jetstream.Consumer, err error) (jetstream.Consumer, error) {
 	switch {
 	case ctx.Err() != nil, errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrNoMessages), errors.Is(err, jetstream.ErrNoHeartbeat):
-		return nil
+		return source, nil
 	case errors.Is(err, nats.ErrConnectionClosed):
-		return fmt.Errorf("pull from %s: %w", w.Consumer.Name, err)
+		return nil, fmt.Errorf("pull from %s: %w", w.Consumer.Name, err)
 	case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, nats.ErrNoResponders):
 		// Deleted by hand, or NATS came back empty: make it again.
 		if again, err := w.bus.consumer(ctx, w.Consumer); err == nil {
-			w.source = again
+			source = again
 		} else if lasting(err) && ctx.Err() == nil {
-			return err
+			return nil, err
 		}
 	}
 	w.log.Debug("pull failed", zap.Error(err))
@@ -179,7 +200,7 @@ func (w *worker) pullFailed(ctx context.Context, err error) error {
 	case <-ctx.Done():
 	case <-time.After(pull / 4):
 	}
-	return nil
+	return source, nil
 }
 
 // delivery is a message in work.
@@ -232,7 +253,7 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) {
 	facts, err := w.work(work, d)
 	result := w.settle(work, d, facts, err)
 	w.stats.finish(began, result)
-	w.bus.metrics.settled(w.Consumer.Name, result, time.Since(began))
+	w.bus.metrics.settled(w.Consumer, result, time.Since(began))
 	if err != nil && result != outcomeDone && result != outcomeSkipped {
 		span.SetStatus(codes.Error, err.Error())
 	}
@@ -266,22 +287,23 @@ func (w *worker) work(ctx context.Context, d *delivery) (facts []events.Fact, er
 // work, until stopped.
 func (w *worker) heartbeat(msg jetstream.Msg) (stop func()) {
 	done := make(chan struct{})
-	timer := time.AfterFunc(w.beat, func() {
+	var beating sync.WaitGroup
+	beating.Go(func() {
 		tick := time.NewTicker(w.beat)
 		defer tick.Stop()
 		for {
-			if err := msg.InProgress(); err != nil {
-				w.log.Debug("heartbeat failed", zap.Error(err))
-			}
 			select {
 			case <-done:
 				return
 			case <-tick.C:
 			}
+			if err := msg.InProgress(); err != nil {
+				w.log.Debug("heartbeat failed", zap.Error(err))
+			}
 		}
 	})
 	return func() {
-		timer.Stop()
 		close(done)
+		beating.Wait()
 	}
 }
