@@ -97,7 +97,7 @@ func (l DeadLetter) message() *nats.Msg {
 	msg := &nats.Msg{Subject: l.subject(), Data: l.Payload, Header: nats.Header{}}
 	for name, values := range l.Header {
 		// Instructions to JetStream were meant for the message's own stream.
-		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, headerDeadPrefix) && name != HeaderOnly {
+		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, headerDeadPrefix) && name != HeaderOnly && name != HeaderReplay {
 			msg.Header[name] = slices.Clone(values)
 		}
 	}
@@ -118,6 +118,7 @@ func (l DeadLetter) message() *nats.Msg {
 func (b *Bus) publishDead(ctx context.Context, l DeadLetter) error {
 	_, err := b.state(ctx, statement{
 		stream: events.StreamDead,
+		header: HeaderID,
 		id:     l.subject() + "@" + l.Consumer + ":" + l.Origin.String(),
 		since:  l.Stored,
 		msg:    l.message(),
@@ -229,7 +230,8 @@ func (b *Bus) DeadLetter(ctx context.Context, seq uint64) (DeadLetter, error) {
 }
 
 // Replay puts the message of a dead letter back where it came from, for the
-// consumer that gave up on it and no other. Doing it again does it once.
+// consumer that gave up on it and no other. A dead letter can be replayed or
+// dropped once; else the error wraps [events.ErrConflict].
 func (b *Bus) Replay(ctx context.Context, seq uint64, by string) error {
 	l, err := b.DeadLetter(ctx, seq)
 	if err != nil {
@@ -240,15 +242,16 @@ func (b *Bus) Replay(ctx context.Context, seq uint64, by string) error {
 	}
 	msg := &nats.Msg{Subject: l.Subject, Data: l.Payload, Header: l.Header}
 	msg.Header.Set(HeaderOnly, l.Consumer)
-	// Should this process die before it has written down what it did, the id
-	// keeps a second replay within the window of duplicates from counting.
-	if _, err := b.put(ctx, msg, jetstream.WithMsgID(fmt.Sprintf("replay-%d", seq))); err != nil {
+	// Should this process die before it has written down what it did, the next
+	// replay finds the message of this one.
+	if _, err := b.state(ctx, statement{stream: l.Origin.Stream, header: HeaderReplay, id: deadKey(seq), since: l.At, msg: msg}); err != nil {
 		return fmt.Errorf("replay dead letter %d: %w", seq, err)
 	}
 	return b.settleDead(ctx, l, Replayed, by)
 }
 
-// Drop says that nothing is to be done about a dead letter. It stays in the record.
+// Drop says that nothing is to be done about a dead letter. It stays in the
+// record. The error wraps [events.ErrConflict] if it was replayed or dropped before.
 func (b *Bus) Drop(ctx context.Context, seq uint64, by string) error {
 	l, err := b.DeadLetter(ctx, seq)
 	if err != nil {

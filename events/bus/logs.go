@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/tagship/tagship/events"
 	"go.uber.org/zap"
 )
@@ -24,8 +25,10 @@ const (
 )
 
 // Log returns a writer whose output appears live on log.<service>.<app>.<version>,
-// a message per chunk. Writing never blocks and never fails; Close waits until
-// what was written is stored, or for 30 s while NATS does not answer.
+// a message per chunk. Writing never blocks and never fails: while NATS does not
+// answer, output is kept, and beyond 4 MiB the oldest dropped, which the output
+// then says. Close waits until what was written is stored, or for 30 s while NATS
+// does not answer.
 func (b *Bus) Log(app, version string) io.WriteCloser {
 	l := &logWriter{
 		bus:     b,
@@ -94,12 +97,8 @@ func (l *logWriter) run() {
 		}
 		for {
 			chunk, last := l.next()
-			if len(chunk) > 0 {
-				if _, err := l.bus.put(context.Background(), &nats.Msg{Subject: l.subject, Data: chunk, Header: nats.Header{}}); err != nil {
-					l.bus.log.Warn("output not stored", zap.String("subject", l.subject), zap.Int("bytes", len(chunk)), zap.Error(err))
-				}
-			}
-			if last {
+			stored := len(chunk) == 0 || l.store(chunk)
+			if last || !stored && l.isClosed() {
 				return
 			}
 			if len(chunk) == 0 {
@@ -107,6 +106,28 @@ func (l *logWriter) run() {
 			}
 		}
 	}
+}
+
+// store stores one chunk, however long NATS is away, unless the writer was
+// closed meanwhile.
+func (l *logWriter) store(chunk []byte) bool {
+	id := jetstream.WithMsgID(nuid.Next()) // makes the tries one message
+	for {
+		_, err := l.bus.put(context.Background(), &nats.Msg{Subject: l.subject, Data: chunk, Header: nats.Header{}}, id)
+		if err == nil {
+			return true
+		}
+		if lasting(err) || l.isClosed() {
+			l.bus.log.Warn("output not stored", zap.String("subject", l.subject), zap.Int("bytes", len(chunk)), zap.Error(err))
+			return false
+		}
+	}
+}
+
+func (l *logWriter) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 // next takes a chunk off the buffer; last says that nothing can follow it.

@@ -16,6 +16,8 @@ import (
 const (
 	// HeaderID is the id of a fact or dead letter, beside the body's own.
 	HeaderID = "Tagship-Id"
+	// HeaderReplay is the place in DEAD of the dead letter that a message replays.
+	HeaderReplay = "Tagship-Replay"
 	// HeaderOnly names the one consumer that a replayed message is meant for.
 	HeaderOnly = "Tagship-Only"
 )
@@ -46,6 +48,7 @@ func (b *Bus) Publish(ctx context.Context, f events.Fact, fences ...events.Fence
 	}
 	s := statement{
 		stream: f.Kind().Stream(),
+		header: HeaderID,
 		id:     f.Head().ID,
 		once:   f.Kind().Once(),
 		since:  origin.time,
@@ -103,7 +106,8 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg, opts ...jetstream.Publis
 // statement is a message that is to be stored once.
 type statement struct {
 	stream string
-	id     string
+	header string        // the header by which it is recognised
+	id     string        // what that header says
 	once   bool          // nothing may be on the subject before it
 	since  time.Time     // it cannot have been stored before; zero if that is not known
 	fence  *events.Fence // nil for a fence of its own
@@ -120,7 +124,7 @@ var errTaken = errors.New("another message was stored first")
 // from the stream's leader, and the write holds only if nothing came between,
 // so two that state the same at once cannot both succeed.
 func (b *Bus) state(ctx context.Context, s statement) (events.Stored, error) {
-	s.msg.Header.Set(HeaderID, s.id)
+	s.msg.Header.Set(s.header, s.id)
 	var stored events.Stored
 	err := b.withRetry(ctx, func(ctx context.Context) (err error) {
 		stored, err = b.stateOnce(ctx, s)
@@ -176,7 +180,7 @@ func (b *Bus) stated(ctx context.Context, s statement) (last uint64, already *ev
 	at := func(m *rawMessage) *events.Stored {
 		return &events.Stored{Cause: events.Cause{Stream: s.stream, Seq: m.Seq}, Already: true}
 	}
-	if newest.Header.Get(HeaderID) == s.id {
+	if newest.Header.Get(s.header) == s.id {
 		return newest.Seq, at(newest), nil
 	}
 	if !s.since.IsZero() && newest.Time.Before(s.since.Add(-skew)) {
@@ -192,7 +196,7 @@ func (b *Bus) stated(ctx context.Context, s statement) (last uint64, already *ev
 		if err != nil {
 			return 0, nil, err
 		}
-		if m.Header.Get(HeaderID) == s.id {
+		if m.Header.Get(s.header) == s.id {
 			return newest.Seq, at(m), nil
 		}
 		if m.Seq >= newest.Seq {
