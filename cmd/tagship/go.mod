@@ -75,6 +75,7 @@ require (
 	github.com/redis/go-redis/v9 v9.7.3 // indirect
 	github.com/tagship/tagship/daemon v0.0.0
 	github.com/tagship/tagship/events v0.0.0
+	github.com/tagship/tagship/services/cdnpush v0.0.0
 	github.com/tagship/tagship/services/releaser v0.0.0
 	github.com/tagship/tagship/services/tagwatch v0.0.0
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect

@@ -51,7 +51,7 @@ func Run(ctx context.Context, c Console, args []string, starters ...*cobra.Comma
 	case !begun:
 		code = daemon.ExitUsage
 		err = fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))):
 		code, err = exitInterrupted, errors.New("interrupted")
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {

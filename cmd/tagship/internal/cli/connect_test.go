@@ -71,7 +71,7 @@ func TestUsage(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	r := bare(t)
-	r.expect(t, 0, "Push a tag; it ships.", "Ask for something:", "release ", "Operate", "tagship exit-codes")
+	r.expect(t, 0, "Push a tag; it ships.", "Ask for something:", "release ", "Set up and operate:", "tagship exit-codes")
 	bare(t, "help", "exit-codes").expect(t, 0, "  4    refused, or there is no such thing; nothing was touched\n")
 	bare(t, "version").expect(t, 0, "tagship ")
 	bare(t, "completion", "bash").expect(t, 0, "__start_tagship")
@@ -138,4 +138,3 @@ func TestWhereNATSIs(t *testing.T) {
 	write(t, "tagship.yaml", "nats: {ulr: nats://127.0.0.1:1}\n")
 	bare(t, "status").expect(t, 2, "tagship: tagship.yaml:1:8: nats.ulr: ", "url")
 }
-

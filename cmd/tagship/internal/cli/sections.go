@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/tagship/tagship/daemon"
 	"github.com/tagship/tagship/events/bus"
+	"github.com/tagship/tagship/services/cdnpush"
 	"github.com/tagship/tagship/services/releaser"
 	"github.com/tagship/tagship/services/tagwatch"
 )
@@ -12,6 +13,7 @@ type sections struct {
 	nats     daemon.NATS
 	tagwatch tagwatch.Config
 	releaser releaser.Config
+	cdnpush  cdnpush.Config
 }
 
 // section is one top-level section, and what to decode it into.
@@ -26,6 +28,7 @@ func (s *sections) all() []section {
 		{"nats", &s.nats, "Where NATS is, and what the streams are like. Every service reads it."},
 		{tagwatch.Name, &s.tagwatch, "Which repositories are watched, and which of their tags are versions."},
 		{releaser.Name, &s.releaser, "The environments, and what runs them."},
+		{cdnpush.Name, &s.cdnpush, "The channels that packages are published to, and where their files are."},
 	}
 }
 
@@ -40,6 +43,9 @@ func (s *sections) consumers(configured map[string]bool) []bus.Consumer {
 		for _, w := range releaser.Workers(s.releaser, nil) {
 			all = append(all, w.Consumer)
 		}
+	}
+	if configured[cdnpush.Name] {
+		all = append(all, cdnpush.Consumers(s.cdnpush)...)
 	}
 	return all
 }
