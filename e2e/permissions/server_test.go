@@ -28,6 +28,9 @@ func users() []string {
 
 func password(user string) string { return "the password of " + user }
 
+// variable of the environment in which deploy/users.conf expects the hash of the password.
+func variable(user string) string { return "NATS_" + strings.ToUpper(user) + "_PASSWORD" }
+
 // cluster is one server with the configuration of deploy/, set up by admin.
 type cluster struct {
 	url   string
@@ -45,7 +48,7 @@ func start(t *testing.T) *cluster {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Setenv("NATS_"+strings.ToUpper(user)+"_PASSWORD", string(hash))
+		t.Setenv(variable(user), string(hash))
 	}
 	options, err := server.ProcessConfigFile(filepath.Join("..", "..", "deploy", "nats.conf"))
 	if err != nil {
