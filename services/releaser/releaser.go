@@ -93,23 +93,26 @@ func Run(ctx context.Context, cfg Config, rt daemon.Runtime) (err error) {
 	if err := rt.Bus.Ensure(ctx); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return rt.Bus.Run(ctx, Workers(cfg, r)...) })
+	group, work := errgroup.WithContext(ctx)
+	group.Go(func() error { return rt.Bus.Run(work, Workers(cfg, r)...) })
 	group.Go(func() error {
-		if err := r.Restore(ctx); err != nil && ctx.Err() == nil {
+		if err := r.Restore(work); err != nil && work.Err() == nil {
 			return fmt.Errorf("restore what ran before: %w", err)
 		}
 		return nil
 	})
 	for _, watch := range targets.watches {
 		group.Go(func() error {
-			watch(ctx)
+			watch(work)
 			return nil
 		})
 	}
 	rt.Ready()
 	rt.Log.Info("releasing", zap.Strings("environments", cfg.names()))
-	return group.Wait()
+	if err := group.Wait(); err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) {
+		return err
+	}
+	return nil
 }
 
 func environments(cfg Config, t *targets) []release.Environment {

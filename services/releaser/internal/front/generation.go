@@ -136,7 +136,7 @@ func (g *generation) proxy(app string, log *zap.Logger) *httputil.ReverseProxy {
 		ErrorLog: zap.NewStdLog(log),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
-				log.Warn("request failed", zap.String("method", r.Method), zap.Error(err))
+				log.Debug("request failed", zap.String("method", r.Method), zap.Error(err))
 			}
 			http.Error(w, app+": no instance answers", http.StatusBadGateway)
 		},
@@ -182,7 +182,7 @@ func (f *Front) serveConn(g *generation, client net.Conn) {
 	defer client.Close()
 	instance, err := g.dial()
 	if err != nil {
-		f.log.Warn("connection failed", zap.Error(err))
+		f.log.Debug("connection failed", zap.Error(err))
 		return
 	}
 	defer instance.Close()

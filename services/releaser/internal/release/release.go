@@ -22,6 +22,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -82,6 +83,9 @@ type Releaser struct {
 	logs         Logs
 	giveUp       time.Duration
 	log          *zap.Logger
+
+	mu      sync.Mutex
+	settled map[string]bool // by lease key: has the traffic of this process's target
 }
 
 // New makes a releaser. GiveUp is how old a release.wanted may become while the
@@ -89,6 +93,7 @@ type Releaser struct {
 func New(environments []Environment, record Record, leases Leases, logs Logs, giveUp time.Duration, log *zap.Logger) *Releaser {
 	r := &Releaser{
 		environments: map[string]Environment{},
+		settled:      map[string]bool{},
 		record:       record,
 		leases:       leases,
 		logs:         logs,

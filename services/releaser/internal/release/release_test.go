@@ -102,14 +102,22 @@ type bench struct {
 
 const giveUp = time.Hour
 
-func newBench(t *testing.T, log *zap.Logger) *bench {
-	b := &bench{record: &memory{}, leases: &lease{}, target: newTarget()}
+func newBench(log *zap.Logger) *bench {
+	b := &bench{record: &memory{}, leases: &lease{}}
+	b.begin(log)
+	return b
+}
+
+// restart loses all that a process loses when it ends.
+func (b *bench) restart(t *testing.T) { b.begin(zaptest.NewLogger(t)) }
+
+func (b *bench) begin(log *zap.Logger) {
+	b.target = newTarget()
 	b.Releaser = release.New([]release.Environment{
 		{Name: "dev", Target: b.target, Restore: true, Promote: &release.Promotion{From: release.FromBuild}},
 		{Name: "demo", Target: newTarget(), Promote: &release.Promotion{From: "dev", Soak: 10 * time.Minute, Apps: []string{"web"}}},
 		{Name: "prod", Target: newTarget()},
 	}, b.record, b.leases, silent{}, giveUp, log)
-	return b
 }
 
 func digestOf(version string) string {
@@ -188,7 +196,7 @@ func TestReleaseEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, zaptest.NewLogger(t))
+				b := newBench(zaptest.NewLogger(t))
 				wants := []string{"wanted " + test.versions[0]}
 				for _, version := range test.versions {
 					if !strings.Contains(version, "unbuilt") {
@@ -218,7 +226,7 @@ func TestReleaseEnds(t *testing.T) {
 func TestNewestWins(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		b.record.add(t, built("v1", 1), built("v2", 2))
 		first, second := want(t, b, "v1"), want(t, b, "v2")
 		if err := errors.Join(deploy(t, b, first), deploy(t, b, second), deploy(t, b, first)); err != nil {
@@ -231,7 +239,7 @@ func TestNewestWins(t *testing.T) {
 func TestEndIsFoundAfterLaterReleases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		b.record.add(t, built("v1", 1), built("v2", 2))
 		first := want(t, b, "v1")
 		err := deploy(t, b, first)
@@ -247,7 +255,7 @@ func TestEndIsFoundAfterLaterReleases(t *testing.T) {
 func TestNewerWantedWhileDeploying(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		b.record.add(t, built("v1", 1), built("v2", 2))
 		d := want(t, b, "v1")
 		b.target.settling = func(p release.Plan) {
@@ -265,7 +273,7 @@ func TestNewerWantedWhileDeploying(t *testing.T) {
 func TestZombieTouchesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		b.record.add(t, built("v1-slow", 1), built("v2", 2))
 		zombie := want(t, b, "v1-slow")
 		ended := make(chan error)
@@ -295,7 +303,7 @@ func TestZombieTouchesNothing(t *testing.T) {
 func TestLostLeaseLeavesTheTargetAndIsResumed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		b.record.add(t, built("v1-slow", 1))
 		d := want(t, b, "v1-slow")
 		ended := make(chan error)
@@ -317,7 +325,7 @@ func TestLostLeaseLeavesTheTargetAndIsResumed(t *testing.T) {
 
 func TestHeldReleaseIsPutBack(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, zaptest.NewLogger(t))
+	b := newBench(zaptest.NewLogger(t))
 	err := b.leases.Hold(t.Context(), "release.dev.web", func(context.Context) error { return deploy(t, b, want(t, b, "v1")) })
 	if delay, _, ok := events.IsSnooze(err); !ok || delay != time.Second {
 		t.Errorf("got %v, expected a snooze of 1s", err)
@@ -327,7 +335,7 @@ func TestHeldReleaseIsPutBack(t *testing.T) {
 func TestTroubleIsRetriedThenGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		b.record.add(t, built("v1", 1))
 		b.target.trouble = errors.New("the engine does not answer")
 		d := want(t, b, "v1")
@@ -346,14 +354,14 @@ func TestTroubleIsRetriedThenGivenUp(t *testing.T) {
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		b.record.add(t, built("v1", 1), built("v2", 2))
 		if err := errors.Join(deploy(t, b, want(t, b, "v1")), deploy(t, b, want(t, b, "v2"))); err != nil {
 			t.Fatal(err)
 		}
 		id := b.target.serving
 		told := b.record.told()
-		*b.target = *newTarget() // all was lost with the process
+		b.restart(t)
 		if err := b.Restore(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -361,6 +369,28 @@ func TestRestore(t *testing.T) {
 			t.Errorf("serving %q (%s), expected %q (v2)", b.target.serving, b.target.applied[id].Version, id)
 		}
 		checkTold(t, b, told...)
+	})
+}
+
+// TestWhatRanBeforeIsRestoredFirst has a release continue after a restart, before
+// Restore came to its app: users are not kept waiting for the new version.
+func TestWhatRanBeforeIsRestoredFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(zaptest.NewLogger(t))
+		b.record.add(t, built("v1", 1), built("v2-slow", 2))
+		if err := deploy(t, b, want(t, b, "v1")); err != nil {
+			t.Fatal(err)
+		}
+		b.restart(t)
+		var settled []string
+		b.target.settling = func(p release.Plan) { settled = append(settled, p.Version) }
+		if err := deploy(t, b, want(t, b, "v2-slow")); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"v1", "v2-slow"}, settled); diff != "" {
+			t.Errorf("got the traffic (-want +got):\n%s", diff)
+		}
 	})
 }
 
@@ -390,7 +420,7 @@ func TestRequested(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, zaptest.NewLogger(t))
+			b := newBench(zaptest.NewLogger(t))
 			b.record.add(t, built("v1", 1), packagesOnly, seen("v2"), seen("v3"), seen("v4"), started, failed,
 				&events.TagRefused{App: "web", Version: "v6", Reason: "no recipe"})
 			facts, err := b.Requested(t.Context(), events.Delivery[*events.Request]{
@@ -437,7 +467,7 @@ func TestPromoteBuilds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, zaptest.NewLogger(t))
+			b := newBench(zaptest.NewLogger(t))
 			b.record.add(t, built("v0", 1))
 			b.record.add(t, test.before...)
 			d := delivery[*events.BuildDone](b.record.add(t, built(test.version, test.tagSeq)))
@@ -456,7 +486,7 @@ func failure(version string) *events.ReleaseFailed {
 
 func TestPromotionRaceKeepsTheNewer(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, zaptest.NewLogger(t))
+	b := newBench(zaptest.NewLogger(t))
 	older := delivery[*events.BuildDone](b.record.add(t, built("v1", 1)))
 	newer := delivery[*events.BuildDone](b.record.add(t, built("v2", 2)))
 	var once sync.Once
@@ -480,7 +510,7 @@ func TestPromoteReleases(t *testing.T) {
 		return &events.ReleaseDone{Release: events.Release{Env: "dev", App: "web", Version: version, Digest: digestOf(version)}, ReleaseID: "dev-web-1", Instances: 1, TagSeq: tagSeq}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, zaptest.NewLogger(t))
+		b := newBench(zaptest.NewLogger(t))
 		promote := b.PromoteReleases("demo")
 		first := delivery[*events.ReleaseDone](b.record.add(t, done("v1", 1)))
 		_, err := promote(t.Context(), first)

@@ -51,10 +51,13 @@ func (r *Releaser) Restore(ctx context.Context) error {
 }
 
 func (r *Releaser) restoreApp(ctx context.Context, env Environment, done *events.ReleaseDone) error {
-	log := r.log.With(zap.String("env", env.Name), zap.String("app", done.App), zap.String("version", done.Version))
+	log := r.log.With(zap.String("env", env.Name), zap.String("app", done.App))
 	for {
 		err := r.leases.Hold(ctx, leaseKey(env.Name, done.App), func(ctx context.Context) error {
-			return r.runAgain(ctx, env, done, log)
+			if r.isSettled(env.Name, done.App) {
+				return nil
+			}
+			return r.runAgain(ctx, env, done.Subject())
 		})
 		wait := restoreAgain
 		switch {
@@ -73,21 +76,39 @@ func (r *Releaser) restoreApp(ctx context.Context, env Environment, done *events
 	}
 }
 
-func (r *Releaser) runAgain(ctx context.Context, env Environment, done *events.ReleaseDone, log *zap.Logger) error {
-	// A release may have ended while the lease was waited for.
-	newest, _, _, err := last[*events.ReleaseDone](ctx, r.record, done.Subject())
+// restoreFirst makes what ran before run again where this process has not done
+// so yet: a release that continues after a restart must not keep users waiting
+// for the version that works.
+func (r *Releaser) restoreFirst(ctx context.Context, a attempt, l *ledger) error {
+	if !a.env.Restore || l.running == nil || r.isSettled(a.wanted.Env, a.wanted.App) {
+		return nil
+	}
+	err := r.runAgain(ctx, a.env, l.running.Subject())
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		// The new version may be what mends it.
+		r.log.Error("what ran before cannot be made to run again", zap.String("release", l.running.ReleaseID), zap.Error(err))
+	}
+	return nil
+}
+
+// runAgain makes the newest fact on a release.done subject run again.
+func (r *Releaser) runAgain(ctx context.Context, env Environment, subject string) error {
+	done, _, _, err := last[*events.ReleaseDone](ctx, r.record, subject)
 	if err != nil {
 		return err
 	}
-	p, refusal, err := r.plan(ctx, newest.Release, newest.ReleaseID)
+	log := r.log.With(zap.String("release", done.ReleaseID), zap.String("version", done.Version))
+	p, refusal, err := r.plan(ctx, done.Release, done.ReleaseID)
 	switch {
 	case err != nil:
 		return err
 	case refusal != "":
-		return fmt.Errorf("restore %s in %s: %s", done.App, env.Name, refusal)
+		return fmt.Errorf("restore %s: %s", done.ReleaseID, refusal)
 	}
-	unsaid := progress{env: env.Name, to: discard{}, log: log}
-	_, err = r.converge(ctx, env.Target, p, 0, unsaid)
+	_, err = r.converge(ctx, env.Target, p, 0, progress{env: env.Name, to: discard{}, log: log})
 	var fault *Fault
 	switch {
 	case err == nil:
@@ -96,12 +117,26 @@ func (r *Releaser) runAgain(ctx context.Context, env Environment, done *events.R
 		// It ran before, so it gets the traffic as soon as the target has mended it.
 		log.Error("does not become healthy again", zap.Error(fault))
 	default:
-		return fmt.Errorf("restore %s in %s: %w", done.App, env.Name, err)
+		return fmt.Errorf("restore %s: %w", done.ReleaseID, err)
 	}
+	return r.settle(ctx, env, p)
+}
+
+// settle gives all the traffic to the plan's release.
+func (r *Releaser) settle(ctx context.Context, env Environment, p Plan) error {
 	if err := env.Target.Settle(ctx, p); err != nil {
 		return fmt.Errorf("settle %s: %w", p.Release, err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settled[leaseKey(env.Name, p.App)] = true
 	return nil
+}
+
+func (r *Releaser) isSettled(env, app string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settled[leaseKey(env, app)]
 }
 
 type discard struct{}

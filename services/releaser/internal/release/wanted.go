@@ -74,6 +74,9 @@ func (r *Releaser) decide(ctx context.Context, a attempt) error {
 	case refusal != "":
 		return r.commit(ctx, a, l, refused(a.wanted.Env, a.wanted.App, a.wanted.Version, "%s", refusal))
 	}
+	if err := r.restoreFirst(ctx, a, l); err != nil {
+		return err
+	}
 	if l.started == nil {
 		unchanged, err := r.alreadyRuns(ctx, a, l, plan)
 		if err != nil || unchanged {
@@ -160,8 +163,8 @@ func (r *Releaser) bringUp(ctx context.Context, a attempt, p Plan) (State, error
 	if err := r.stillOurs(ctx, a); err != nil {
 		return State{}, err
 	}
-	if err := a.env.Target.Settle(ctx, p); err != nil {
-		return State{}, fmt.Errorf("settle %s: %w", p.Release, err)
+	if err := r.settle(ctx, a.env, p); err != nil {
+		return State{}, err
 	}
 	return r.converge(ctx, a.env.Target, p, 0, a.out)
 }
@@ -212,10 +215,7 @@ func (r *Releaser) bringBack(ctx context.Context, a attempt, l *ledger) error {
 	if _, err := r.converge(ctx, a.env.Target, p, 0, a.out); err != nil {
 		return err
 	}
-	if err := a.env.Target.Settle(ctx, p); err != nil {
-		return fmt.Errorf("settle %s: %w", p.Release, err)
-	}
-	return nil
+	return r.settle(ctx, a.env, p)
 }
 
 // abandon ends a release that the target's trouble has kept from ending for too long.
