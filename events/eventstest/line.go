@@ -6,15 +6,18 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/tagship/tagship/events/bus"
 )
 
 // errCut is what a process sees of a connection that the kit has cut.
 var errCut = errors.New("cut off by the test")
 
-// line is all of a process's connections to NATS. Once it is cut, nothing the
+// Line is all of a process's connections to NATS. Once it is cut, nothing the
 // process does is seen outside of it any more: that is what SIGKILL looks like
 // from NATS and from the other processes.
-type line struct {
+type Line struct {
 	// sending sees what the process is about to send; true cuts the line first.
 	sending func(sent) (die bool)
 	dead    chan struct{} // closed when cut
@@ -23,12 +26,20 @@ type line struct {
 	conns []net.Conn
 }
 
-func newLine(sending func(sent) bool) *line {
-	return &line{sending: sending, dead: make(chan struct{})}
+// NewLine makes a line that nothing happens to until it is cut.
+func NewLine() *Line { return newLine(nil) }
+
+func newLine(sending func(sent) bool) *Line {
+	return &Line{sending: sending, dead: make(chan struct{})}
+}
+
+// Join makes a bus connect over the line.
+func (l *Line) Join(o *bus.Options) {
+	o.Connection = append(o.Connection, nats.SetCustomDialer(l))
 }
 
 // Dial makes a line a [nats.CustomDialer].
-func (l *line) Dial(network, address string) (net.Conn, error) {
+func (l *Line) Dial(network, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: Patience}).Dial(network, address)
 	if err != nil {
 		return nil, err
@@ -42,7 +53,7 @@ func (l *line) Dial(network, address string) (net.Conn, error) {
 	return &lineConn{Conn: conn, line: l}, nil
 }
 
-func (l *line) isCut() bool {
+func (l *Line) isCut() bool {
 	select {
 	case <-l.dead:
 		return true
@@ -51,7 +62,8 @@ func (l *line) isCut() bool {
 	}
 }
 
-func (l *line) cut() {
+// Cut cuts the line for good. It may be called again.
+func (l *Line) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isCut() {
@@ -66,13 +78,13 @@ func (l *line) cut() {
 
 type lineConn struct {
 	net.Conn
-	line *line
+	line *Line
 }
 
 func (c *lineConn) Write(p []byte) (int, error) {
-	if !c.line.isCut() {
+	if c.line.sending != nil && !c.line.isCut() {
 		if s := parseSent(p); len(s) > 0 && c.line.sending(s) {
-			c.line.cut()
+			c.line.Cut()
 		}
 	}
 	if c.line.isCut() {

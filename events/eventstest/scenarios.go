@@ -60,8 +60,7 @@ func redelivery(r *trial) {
 	}})
 	r.conclude(0)
 
-	nc, js := r.server.jetStream()
-	defer nc.Close()
+	js := r.server.JetStream()
 	lags, err := r.observe.Lags(r.t.Context())
 	if err != nil {
 		r.t.Fatal(err)
@@ -292,8 +291,7 @@ func restart(r *trial) {
 
 // unpublishable lets DEAD refuse every message while the trigger is given up on.
 func unpublishable(r *trial) {
-	nc, js := r.server.jetStream()
-	defer nc.Close()
+	js := r.server.JetStream()
 	stream, err := js.Stream(r.t.Context(), events.StreamDead)
 	if err != nil {
 		r.t.Fatal(err)

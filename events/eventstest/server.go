@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,16 +27,25 @@ const Patience = 60 * time.Second
 // Server is an embedded NATS server with JetStream on disk, which a test may
 // stop and start again on the same address and data.
 type Server struct {
-	t      testing.TB
-	dir    string
-	port   int
-	server *server.Server
+	// Connection adds to how the kit connects, such as a user and password.
+	Connection []nats.Option
+
+	t       testing.TB
+	options server.Options
+	server  *server.Server
 }
 
 // NewServer starts a fresh server that lives as long as the test.
-func NewServer(t testing.TB) *Server {
+func NewServer(t testing.TB, change ...func(*server.Options)) *Server {
 	t.Helper()
-	s := &Server{t: t, dir: t.TempDir(), port: server.RANDOM_PORT}
+	s := &Server{t: t, options: server.Options{
+		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 256 << 20,
+		NoSigs: true, NoLog: true,
+	}}
+	for _, c := range change {
+		c(&s.options)
+	}
 	s.Start()
 	t.Cleanup(s.Stop)
 	return s
@@ -50,12 +60,8 @@ func (s *Server) Start() {
 }
 
 func (s *Server) start() error {
-	options := &server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: s.port,
-		JetStream: true, StoreDir: s.dir, JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 256 << 20,
-		NoSigs: true, NoLog: true,
-	}
-	started, err := server.NewServer(options)
+	options := s.options // the server writes to it
+	started, err := server.NewServer(&options)
 	if err != nil {
 		return fmt.Errorf("make NATS server: %w", err)
 	}
@@ -64,7 +70,7 @@ func (s *Server) start() error {
 		return fmt.Errorf("NATS server not ready within %s", Patience)
 	}
 	s.server = started
-	s.port = started.Addr().(*net.TCPAddr).Port
+	s.options.Port = started.Addr().(*net.TCPAddr).Port
 	return nil
 }
 
@@ -75,7 +81,7 @@ func (s *Server) Stop() {
 }
 
 // URL is where the server answers.
-func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.port) }
+func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.options.Port) }
 
 // AckWait is how long a message stays with a dead worker of the kit's.
 const AckWait = 2 * time.Second
@@ -98,8 +104,8 @@ func (s *Server) Bus(service string, change ...func(*bus.Options)) *bus.Bus {
 func (s *Server) connect(ctx context.Context, service string, change ...func(*bus.Options)) (*bus.Bus, error) {
 	options := bus.Options{
 		Service: service, Version: "0.0.0", URL: s.URL(), Wait: Patience, Grace: 5 * time.Second,
-		Topology: bus.Topology{AckWait: AckWait},
-		Log:      zaptest.NewLogger(s.t, zaptest.Level(zap.WarnLevel)),
+		Topology: bus.Topology{AckWait: AckWait}, Connection: slices.Clone(s.Connection),
+		Log: zaptest.NewLogger(s.t, zaptest.Level(zap.WarnLevel)),
 	}
 	for _, c := range change {
 		c(&options)
@@ -111,16 +117,17 @@ func (s *Server) connect(ctx context.Context, service string, change ...func(*bu
 	return b, nil
 }
 
-// jetStream is a connection of nobody's, for what only hands and garbage do.
-func (s *Server) jetStream() (*nats.Conn, jetstream.JetStream) {
+// JetStream is a connection of nobody's, for what only hands and garbage do.
+func (s *Server) JetStream() jetstream.JetStream {
 	s.t.Helper()
-	nc, err := nats.Connect(s.URL())
+	nc, err := nats.Connect(s.URL(), s.Connection...)
 	if err != nil {
 		s.t.Fatalf("connect to %s: %v", s.URL(), err)
 	}
+	s.t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return nc, js
+	return js
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/events/bus"
 )
@@ -72,8 +71,7 @@ func (r *trial) publish() events.Cause {
 // raw stores bytes on a subject, as "nats pub" does.
 func (r *trial) raw(subject string, body []byte) events.Cause {
 	r.t.Helper()
-	nc, js := r.server.jetStream()
-	defer nc.Close()
+	js := r.server.JetStream()
 	ack, err := js.Publish(r.t.Context(), subject, body)
 	if err != nil {
 		r.t.Fatalf("publish on %s: %v", subject, err)
@@ -102,7 +100,7 @@ type fault struct {
 // process is one life of the service.
 type process struct {
 	number int // 1 for the first life
-	line   *line
+	line   *Line
 	stop   context.CancelFunc // what SIGTERM does
 }
 
@@ -111,7 +109,7 @@ var errDead = errors.New("the process is dead")
 
 // kill does what SIGKILL does, as far as others can see.
 func (p *process) kill() ([]events.Fact, error) {
-	p.line.cut()
+	p.line.Cut()
 	return nil, errDead
 }
 
@@ -162,7 +160,7 @@ func (r *trial) live(ctx context.Context, p *process, f fault) error {
 	ctx, p.stop = context.WithCancel(ctx)
 	defer p.stop()
 	b, err := r.server.connect(ctx, r.Service, func(o *bus.Options) {
-		o.Connection = append(o.Connection, nats.SetCustomDialer(p.line))
+		p.line.Join(o)
 		if r.change != nil {
 			r.change(o)
 		}
