@@ -83,6 +83,8 @@ type Bus struct {
 	buckets sync.Map // bound buckets, by name
 
 	denials denials
+
+	crash *crash // where a test kills this process; nil outside of tests
 }
 
 // Connect connects to NATS. The error tells a person what was tried and what to
@@ -107,6 +109,9 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		denials: denials{waiting: map[*waiter]bool{}},
 	}
 	var err error
+	if b.crash, err = newCrash(os.Getenv(CrashVariable)); err != nil {
+		return nil, err
+	}
 	if b.nc, err = b.dial(ctx); err != nil {
 		return nil, err
 	}

@@ -57,10 +57,12 @@ func (b *Bus) Publish(ctx context.Context, f events.Fact, fences ...events.Fence
 	if len(fences) == 1 {
 		s.fence = &fences[0]
 	}
+	b.crash.at("publish.before", string(f.Kind()))
 	stored, err := b.state(ctx, s)
 	if err != nil {
 		return events.Stored{}, fmt.Errorf("publish %s: %w", f.Subject(), err)
 	}
+	b.crash.at("publish.after", string(f.Kind()))
 	return stored, nil
 }
 

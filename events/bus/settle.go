@@ -114,10 +114,12 @@ func (w *worker) close(ctx context.Context, d *delivery, result outcome) outcome
 }
 
 func (w *worker) acknowledge(ctx context.Context, msg jetstream.Msg) bool {
+	w.bus.crash.at("ack.before", w.Consumer.Name)
 	if err := w.bus.withRetry(ctx, msg.DoubleAck); err != nil {
 		w.log.Warn("acknowledgement not confirmed, the message will come again", zap.String("subject", msg.Subject()), zap.Error(err))
 		return false
 	}
+	w.bus.crash.at("ack.after", w.Consumer.Name)
 	return true
 }
 
