@@ -102,7 +102,25 @@ func checkConfig(path string, getenv config.Lookup) (report string, err error) {
 	if len(absent) > 0 {
 		report += fmt.Sprintf("; there is no %s", strings.Join(absent, ", "))
 	}
-	return report, nil
+	return report + filledIn(s, there), nil
+}
+
+// filledIn tells what is missing in a section that 'tagship up' has and a
+// service by itself has not.
+func filledIn(s *sections, there map[string]bool) string {
+	var notes strings.Builder
+	for _, one := range s.all() {
+		section, ok := one.into.(interface{ Complete() error })
+		if !ok || !there[one.name] {
+			continue
+		}
+		if err := section.Complete(); err != nil {
+			for line := range strings.Lines(err.Error()) {
+				fmt.Fprintf(&notes, "\nnote: %s; 'tagship up' fills it in, the service by itself needs it", strings.TrimSpace(line))
+			}
+		}
+	}
+	return notes.String()
 }
 
 // readConfigured reads the sections that are there, and tells which they are: a

@@ -36,7 +36,9 @@ func TestCheck(t *testing.T) {
 	good := write(t, filepath.Join(dir, "good.yaml"), goodConfig)
 	bare(t, "check", good).expect(t, 0, good+": no problem in nats, tagwatch, ")
 	part := write(t, filepath.Join(dir, "part.yaml"), "tagwatch: {}\n")
-	bare(t, "check", part).expect(t, 0, part+": no problem in nats, tagwatch; there is no ", "releaser")
+	bare(t, "check", part).expect(t, 0, part+": no problem in nats, tagwatch; there is no builder, releaser, cdnpush\n")
+	laptop := write(t, filepath.Join(dir, "laptop.yaml"), "builder: {}\n")
+	bare(t, "check", laptop).expect(t, 0, "note: builder.registry is missing, expected where images are pushed to, such as registry.internal:5000; 'tagship up' fills it in")
 
 	bad := write(t, filepath.Join(dir, "bad.yaml"), `nats: {replicas: 2}
 tagwatch:

@@ -195,7 +195,13 @@ func deadSettleCommand(c Console, action string) *cobra.Command {
 				return err
 			}
 			defer b.Close()
-			return settleAll(cmd.Context(), c, numbers, action, func(ctx context.Context, n uint64) error { return settle(b, ctx, n, by) })
+			return settleAll(cmd.Context(), c, numbers, action, func(ctx context.Context, n uint64) error {
+				// Looked up for the words only; settling checks it again.
+				if l, err := b.DeadLetter(ctx, n); err == nil && l.Settled != nil {
+					return alreadySettled(c, l)
+				}
+				return settle(b, ctx, n, by)
+			})
 		},
 	}
 	conn.register(cmd.Flags(), "f")
@@ -226,9 +232,14 @@ func describeDead(number uint64, err error) error {
 	case errors.Is(err, events.ErrNotRecorded):
 		return refusedf("there is no dead letter %d; 'tagship dead list --all' lists them", number)
 	case errors.Is(err, events.ErrConflict):
-		return refusedf("%w; 'tagship dead show %d' shows it", err, number)
+		return refusedf("somebody else has just settled dead letter %d; 'tagship dead show %d' tells how", number, number)
 	}
 	return err
+}
+
+func alreadySettled(c Console, l bus.DeadLetter) error {
+	return refusedf("dead letter %d was %s already, by %s at %s", l.Seq, l.Settled.Action, l.Settled.By,
+		l.Settled.At.In(c.Now().Location()).Format("2006-01-02 15:04:05"))
 }
 
 func parseNumbers(args []string) ([]uint64, error) {

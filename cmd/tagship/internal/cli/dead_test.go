@@ -40,16 +40,16 @@ func TestDead(t *testing.T) {
 	golden(t, "dead-show", regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|00-[0-9a-f-]+`).ReplaceAllString(r.out, "<varies>"))
 
 	w.run("dead", "show", "7").expect(t, 4, "there is no dead letter 7; 'tagship dead list --all' lists them")
-	w.run("dead", "drop", "2", "--by", "bob").expect(t, 0, "dropped dead letter 2\n")
+	w.run("dead", "drop", "1", "--by", "bob").expect(t, 0, "dropped dead letter 1\n")
 	// What is refused does not keep the others from being replayed.
-	w.run("dead", "replay", "2", "9", "1").expect(t, 4, "replayed dead letter 1\n", "tagship: dead letter 2: ", "it was dropped by bob", "tagship: there is no dead letter 9")
+	w.run("dead", "replay", "2", "9", "1").expect(t, 4, "replayed dead letter 2\n", "tagship: dead letter 1 was dropped already, by bob at ", "tagship: there is no dead letter 9")
 	eventstest.Eventually(t, func() error {
 		if handled.Load() < 3 {
 			return errors.New("not handled again")
 		}
 		return nil
 	})
-	w.run("dead", "replay", "1").expect(t, 4, "it was replayed by ann")
+	w.run("dead", "replay", "2").expect(t, 4, "dead letter 2 was replayed already, by ann at ")
 	eventstest.NewRecorder(t, w.bus).Dead(3)
 
 	r = w.run("dead", "list", "--all", "--json")
@@ -62,7 +62,7 @@ func TestDead(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &letters); err != nil {
 		t.Fatal(err)
 	}
-	if len(letters) != 3 || letters[0].Settled.Action != "replayed" || letters[1].Settled.By != "bob" || letters[2].Settled != nil {
+	if len(letters) != 3 || letters[0].Settled.By != "bob" || letters[1].Settled.Action != "replayed" || letters[2].Settled != nil {
 		t.Errorf("listed %s", r.out)
 	}
 	w.run("status").expect(t, 0, "Dead letters  1 to look at: tagship dead list")

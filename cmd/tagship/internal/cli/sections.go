@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/tagship/tagship/daemon"
 	"github.com/tagship/tagship/events/bus"
+	"github.com/tagship/tagship/services/builder"
 	"github.com/tagship/tagship/services/cdnpush"
 	"github.com/tagship/tagship/services/releaser"
 	"github.com/tagship/tagship/services/tagwatch"
@@ -12,6 +13,7 @@ import (
 type sections struct {
 	nats     daemon.NATS
 	tagwatch tagwatch.Config
+	builder  builder.Config
 	releaser releaser.Config
 	cdnpush  cdnpush.Config
 }
@@ -27,6 +29,7 @@ func (s *sections) all() []section {
 	return []section{
 		{"nats", &s.nats, "Where NATS is, and what the streams are like. Every service reads it."},
 		{tagwatch.Name, &s.tagwatch, "Which repositories are watched, and which of their tags are versions."},
+		{builder.Name, &s.builder, "Where builds run, and the registry that images and packages are pushed to."},
 		{releaser.Name, &s.releaser, "The environments, and what runs them."},
 		{cdnpush.Name, &s.cdnpush, "The channels that packages are published to, and where their files are."},
 	}
@@ -37,6 +40,9 @@ func (s *sections) consumers(configured map[string]bool) []bus.Consumer {
 	var all []bus.Consumer
 	if configured[tagwatch.Name] {
 		all = append(all, tagwatch.Consumers()...)
+	}
+	if configured[builder.Name] {
+		all = append(all, builder.Consumers()...)
 	}
 	if configured[releaser.Name] {
 		// Only what the workers consume is asked for, so they need nothing to work with.
