@@ -123,7 +123,9 @@ type Builder struct {
 	Env map[string]string
 	// Folder is where sources are unpacked and packages made, one folder per version.
 	Folder string
-	Log    *zap.Logger
+	// Slots bounds by its capacity how many builds run at once, whatever asked for them.
+	Slots chan struct{}
+	Log   *zap.Logger
 }
 
 // TagSeen handles tag.seen: it builds the version, unless it is built already.
@@ -191,6 +193,12 @@ func (b *Builder) built(ctx context.Context, app, version string) (*events.Build
 // build works under the version's lease and turns the outcome into facts.
 func (b *Builder) build(ctx context.Context, o order) ([]events.Fact, error) {
 	app, version := o.seen.App, o.seen.Version
+	select {
+	case b.Slots <- struct{}{}:
+		defer func() { <-b.Slots }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a free slot: %w", context.Cause(ctx))
+	}
 	err := b.Leases.Hold(ctx, events.BuildRequested.Subject(app, version), func(ctx context.Context) error {
 		return b.leased(ctx, o)
 	})

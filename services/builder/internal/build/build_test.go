@@ -99,7 +99,7 @@ func (f *fixture) work(t *testing.T, run executor) {
 	b := f.server.Bus("builder", func(o *bus.Options) { o.Grace = 100 * time.Millisecond })
 	f.builder = &build.Builder{
 		Record: b, Leases: b, Sources: b, Logs: b, Executor: run, Packager: f.store, Images: f.store,
-		Env: map[string]string{"TOKEN": "s3cret-value"}, Folder: t.TempDir(), Log: zaptest.NewLogger(t),
+		Env: map[string]string{"TOKEN": "s3cret-value"}, Folder: t.TempDir(), Slots: make(chan struct{}, 2), Log: zaptest.NewLogger(t),
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	f.stop, f.stopped = stop, make(chan error, 1)

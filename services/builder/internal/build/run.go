@@ -33,11 +33,11 @@ var sourceLimits = tree.Limits{Files: 1_000_000, Bytes: 16 << 30}
 // run does everything between build.started and build.done in a folder of its own.
 func (b *Builder) run(ctx context.Context, o order) (_ *events.BuildDone, err error) {
 	folder := filepath.Join(b.Folder, folderName(o.seen.App, o.seen.Version))
-	if err := errors.Join(removeAll(folder), os.MkdirAll(filepath.Join(folder, "tree"), 0o755), os.Mkdir(filepath.Join(folder, "packages"), 0o755)); err != nil {
+	if err := errors.Join(RemoveAll(folder), os.MkdirAll(filepath.Join(folder, "tree"), 0o755), os.Mkdir(filepath.Join(folder, "packages"), 0o755)); err != nil {
 		return nil, fmt.Errorf("prepare folder: %w", err)
 	}
 	defer func() {
-		if removeErr := removeAll(folder); removeErr != nil {
+		if removeErr := RemoveAll(folder); removeErr != nil {
 			b.Log.Warn("cannot remove the folder of a build; the next build of the version tries again", zap.String("folder", folder), zap.Error(removeErr))
 		}
 	}()
@@ -221,8 +221,8 @@ func folderName(app, version string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// removeAll removes a folder even where a build made folders that forbid it, as Go's module cache does.
-func removeAll(folder string) error {
+// RemoveAll removes a folder even where a build made folders that forbid it, as Go's module cache does.
+func RemoveAll(folder string) error {
 	if err := os.RemoveAll(folder); err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}

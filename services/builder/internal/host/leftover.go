@@ -9,7 +9,14 @@ import (
 	"time"
 )
 
-// killMarked ends every process of a build in dir: those a command left behind,
+// KillLeftovers ends every process of builds in a folder that a killed builder left.
+func KillLeftovers(folder string) {
+	if path, err := filepath.Abs(folder); err == nil {
+		killMarked(path)
+	}
+}
+
+// killMarked ends every process of a build in dir or below: those a command left behind,
 // those that a cancelled command had put out of its process group, and those of
 // a builder that was killed. It finds them by their environment, which needs
 // /proc; elsewhere only the process group of a cancelled command ends.
@@ -38,7 +45,8 @@ func killOnce(mark []byte) (alive int) {
 			continue
 		}
 		for variable := range bytes.SplitSeq(environ, []byte{0}) {
-			if bytes.Equal(variable, mark) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			below, marked := bytes.CutPrefix(variable, mark)
+			if marked && (len(below) == 0 || below[0] == '/') && syscall.Kill(pid, syscall.SIGKILL) == nil {
 				alive++
 			}
 		}
