@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os/user"
 	"strings"
 	"time"
 
@@ -37,9 +38,12 @@ func (f *askFlags) register(cmd *cobra.Command, c Console) {
 
 func currentUser(c Console) string {
 	for _, name := range []string{"USER", "LOGNAME"} {
-		if user, ok := c.Getenv(name); ok && user != "" {
-			return user
+		if who, ok := c.Getenv(name); ok && who != "" {
+			return who
 		}
+	}
+	if account, err := user.Current(); err == nil {
+		return account.Username
 	}
 	return ""
 }
@@ -195,7 +199,7 @@ once more.`,
 			}
 			return flags.run(cmd.Context(), c, errand{
 				request: events.NewRequest(events.TagRequested, "", app, version, flags.by),
-				what:    "look for tags of " + about(app, version),
+				what:    "look at the tags of " + about(app, version),
 				service: "tagwatch",
 				filter:  "tag.>",
 			})

@@ -186,7 +186,7 @@ func TestTagWait(t *testing.T) {
 	})
 	w.run("tag", "web", "--wait").expect(t, 0, "✓ web@v1 seen at commit aaaaaaaaaa", "✓ web new: v1")
 	w.run("tag", "web@v1", "--wait").expect(t, 0, "✓ web no new version")
-	w.run("tag", "web@v2", "--wait").expect(t, 4, "the look for tags of web@v2 was refused: there is no such tag")
+	w.run("tag", "web@v2", "--wait").expect(t, 4, "the look at the tags of web@v2 was refused: there is no such tag")
 	w.run("tag", "web@v3", "--wait").expect(t, 4, "web@v3 is no version; see 'tagship status web'")
 	w.run("tag", "wep", "--wait").expect(t, 4, "was refused: no such app is watched")
 }

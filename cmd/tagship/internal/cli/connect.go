@@ -140,7 +140,11 @@ func connect(ctx context.Context, options bus.Options, source string) (b *bus.Bu
 	case ctx.Err() != nil:
 		return nil, where, context.Cause(ctx)
 	}
-	return nil, where, unavailablef("NATS does not answer at %s: start everything with 'tagship up', or say where NATS is with --nats or in section nats of tagship.yaml (%w)", where, rootCause(err))
+	cause := ""
+	if !errors.Is(err, nats.ErrNoServers) { // which says nothing more
+		cause = fmt.Sprintf(" (%v)", rootCause(err))
+	}
+	return nil, where, unavailablef("NATS does not answer at %s: start everything with 'tagship up', or say where NATS is with --nats or in section nats of tagship.yaml%s", where, cause)
 }
 
 // dial gives up in time, also on an address that swallows packets.
