@@ -3,9 +3,9 @@ package releaser_test
 import (
 	"testing"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/tagship/tagship/daemon"
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/events/bus"
 	"github.com/tagship/tagship/events/eventstest"
@@ -24,25 +24,19 @@ func TestExercise(t *testing.T) {
 			Slots:        2,
 			GiveUp:       events.Duration(eventstest.Patience),
 		}
-		closeLast := func() error { return nil }
+		targets, err := releaser.OpenTargets(t.Context(), cfg, b.data, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
 		t.Cleanup(func() {
-			if err := closeLast(); err != nil {
+			if err := targets.Close(); err != nil {
 				t.Error(err)
 			}
 		})
 		return eventstest.Subject{
 			Service: releaser.Name,
 			Workers: func(t testing.TB, connected *bus.Bus) []bus.Worker {
-				// As a killed process's children end with it.
-				if err := closeLast(); err != nil {
-					t.Error(err)
-				}
-				workers, end, err := releaser.Wire(t.Context(), cfg, daemon.Runtime{Bus: connected, Log: zaptest.NewLogger(t), DataDir: b.data})
-				if err != nil {
-					t.Fatal(err)
-				}
-				closeLast = end
-				return workers
+				return targets.Workers(connected, zaptest.NewLogger(t))
 			},
 			Prepare: func(t testing.TB, connected *bus.Bus) {
 				if _, err := connected.Publish(t.Context(), &events.BuildDone{
@@ -58,4 +52,3 @@ func TestExercise(t *testing.T) {
 		}
 	})
 }
-

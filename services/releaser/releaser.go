@@ -82,7 +82,7 @@ func Run(ctx context.Context, cfg Config, rt daemon.Runtime) (err error) {
 	if err := cfg.Check(); err != nil {
 		return err
 	}
-	targets, err := openTargets(ctx, cfg, rt)
+	targets, err := openTargets(ctx, cfg, rt, rt.Bus.Log)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,13 +32,15 @@ type targets struct {
 
 	cfg          Config
 	rt           daemon.Runtime
+	logs         func(app, version string) io.WriteCloser
 	installation string
 	images       *process.Images
 	starter      *process.Starter
 }
 
-func openTargets(ctx context.Context, cfg Config, rt daemon.Runtime) (*targets, error) {
-	t := &targets{byEnv: map[string]release.Target{}, cfg: cfg, rt: rt}
+// openTargets makes the targets ready. Logs takes the live output of processes.
+func openTargets(ctx context.Context, cfg Config, rt daemon.Runtime, logs func(app, version string) io.WriteCloser) (*targets, error) {
+	t := &targets{byEnv: map[string]release.Target{}, cfg: cfg, rt: rt, logs: logs}
 	if err := t.open(ctx); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -136,7 +139,7 @@ func (t *targets) openProcess(env string, c Process, log *zap.Logger) error {
 		Images:  t.images,
 		Starter: t.starter,
 		Fronts:  fronts,
-		Logs:    t.rt.Bus.Log,
+		Logs:    t.logs,
 		Log:     log,
 	})
 	if err != nil {

@@ -55,6 +55,9 @@ type watch struct {
 }
 
 func (w *watch) judge(s State, now time.Time) (stable bool, fault error) {
+	if s.Problem == "" {
+		s.Problem = "the target does not know of the others"
+	}
 	if s.Failed {
 		return false, &Fault{Reason: s.Problem, Output: s.Output}
 	}
