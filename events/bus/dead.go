@@ -159,7 +159,8 @@ func parseDead(raw *rawMessage) (DeadLetter, error) {
 	}
 	maps.Copy(l.Header, h)
 	maps.DeleteFunc(l.Header, func(name string, _ []string) bool {
-		return strings.HasPrefix(name, headerDeadPrefix) || name == HeaderID
+		// What told JetStream how to store the dead letter is none of the message's.
+		return strings.HasPrefix(name, "Nats-") || strings.HasPrefix(name, headerDeadPrefix) || name == HeaderID
 	})
 	if id := h.Get(headerDeadPrefix + "Id"); id != "" {
 		l.Header.Set(HeaderID, id)
