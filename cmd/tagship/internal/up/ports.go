@@ -1,0 +1,67 @@
+package up
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// ports remembers the ports that were chosen where the configuration says 0, so
+// that an image's name, which holds the registry's port, stays true after a restart.
+type ports struct {
+	path   string
+	chosen map[string]string
+}
+
+func loadPorts(dir string) (*ports, error) {
+	p := &ports{path: filepath.Join(dir, "ports.json"), chosen: map[string]string{}}
+	data, err := os.ReadFile(p.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the ports chosen before: %w", err)
+	}
+	if err := json.Unmarshal(data, &p.chosen); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", p.path, err)
+	}
+	return p, nil
+}
+
+// settle returns address with its port settled: a port 0 becomes a free one, the
+// same every time for the same name.
+func (p *ports) settle(name, address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", fmt.Errorf("address %q of %s: %w", address, name, err)
+	}
+	if port != "0" {
+		return address, nil
+	}
+	if chosen, ok := p.chosen[name]; ok {
+		return net.JoinHostPort(host, chosen), nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("choose a port for %s: %w", name, err)
+	}
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	if err := errors.Join(err, l.Close()); err != nil {
+		return "", fmt.Errorf("choose a port for %s: %w", name, err)
+	}
+	p.chosen[name] = port
+	data, err := json.Marshal(p.chosen)
+	if err != nil {
+		return "", fmt.Errorf("encode the chosen ports: %w", err)
+	}
+	if err := renameio.WriteFile(p.path, data, 0o644); err != nil {
+		return "", fmt.Errorf("remember the chosen ports: %w", err)
+	}
+	return net.JoinHostPort(host, port), nil
+}
