@@ -161,9 +161,9 @@ func (m *memory) told() []string {
 
 // lease is one lease after another, none ever lost unless lose is called.
 type lease struct {
-	mu   sync.Mutex
-	held map[string]bool
-	lose context.CancelCauseFunc
+	mu     sync.Mutex
+	held   map[string]bool
+	cancel context.CancelCauseFunc
 }
 
 func (l *lease) Hold(ctx context.Context, key string, work func(context.Context) error) error {
@@ -177,7 +177,7 @@ func (l *lease) Hold(ctx context.Context, key string, work func(context.Context)
 	}
 	l.held[key] = true
 	ctx, cancel := context.WithCancelCause(ctx)
-	l.lose = cancel
+	l.cancel = cancel
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -185,6 +185,13 @@ func (l *lease) Hold(ctx context.Context, key string, work func(context.Context)
 		delete(l.held, key)
 	}()
 	return work(ctx)
+}
+
+// lose ends the work of the last holder.
+func (l *lease) lose(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancel(cause)
 }
 
 // drop lets another take the lease while the holder does not notice.

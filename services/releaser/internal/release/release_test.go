@@ -396,8 +396,11 @@ func TestWhatRanBeforeIsRestoredFirst(t *testing.T) {
 
 func TestRequested(t *testing.T) {
 	t.Parallel()
-	packagesOnly := built("v5", 5)
-	packagesOnly.Deploy = nil
+	packagesOnly := func() *events.BuildDone {
+		build := built("v5", 5)
+		build.Deploy = nil
+		return build
+	}
 	seen := func(version string) *events.TagSeen {
 		return &events.TagSeen{
 			App: "web", Version: version, Tag: version, Repo: "/srv/web.git", Commit: commit,
@@ -405,8 +408,6 @@ func TestRequested(t *testing.T) {
 			Recipe: events.Recipe{Build: events.Build{Run: events.Commands{"make"}}, Packages: []events.RecipePackage{{File: "out"}}},
 		}
 	}
-	started := &events.BuildStarted{App: "web", Version: "v3", Commit: commit, Executor: "host"}
-	failed := &events.BuildFailed{App: "web", Version: "v4", Reason: "make exited with status 2"}
 	for name, test := range map[string]struct{ env, app, version, want string }{
 		"built":               {"prod", "web", "v1", "wanted v1"},
 		"unknown environment": {"prdo", "web", "v1", `refused v1: there is no environment "prdo"; the environments are demo, dev, prod`},
@@ -421,7 +422,9 @@ func TestRequested(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(zaptest.NewLogger(t))
-			b.record.add(t, built("v1", 1), packagesOnly, seen("v2"), seen("v3"), seen("v4"), started, failed,
+			b.record.add(t, built("v1", 1), packagesOnly(), seen("v2"), seen("v3"), seen("v4"),
+				&events.BuildStarted{App: "web", Version: "v3", Commit: commit, Executor: "host"},
+				&events.BuildFailed{App: "web", Version: "v4", Reason: "make exited with status 2"},
 				&events.TagRefused{App: "web", Version: "v6", Reason: "no recipe"})
 			facts, err := b.Requested(t.Context(), events.Delivery[*events.Request]{
 				Message: events.NewRequest(events.ReleaseRequested, test.env, test.app, test.version, "ann"),
