@@ -86,7 +86,7 @@ func TestInterruptedWait(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	out, _, wait := w.start(ctx, "release", "prod", "web@v2", "--wait")
+	out, wait := w.start(ctx, "release", "prod", "web@v2", "--wait")
 	// Nobody takes the request up, and that is said.
 	eventstest.Eventually(t, func() error {
 		if !strings.Contains(out.String(), "no releaser answers; the request waits until one runs") {
@@ -119,7 +119,7 @@ func TestBuildWait(t *testing.T) {
 	w.run("build", "web@v3", "--wait").expect(t, 4, "the build of web@v3 was refused: never seen")
 
 	// A build that somebody else began ends the waiting too.
-	out, _, wait := w.start(t.Context(), "build", "web@v2", "--wait")
+	out, wait := w.start(t.Context(), "build", "web@v2", "--wait")
 	eventstest.Eventually(t, func() error {
 		if !strings.Contains(out.String(), "asked for") {
 			return errors.New("not asked yet")

@@ -90,11 +90,11 @@ func (w *world) exec(ctx context.Context, args ...string) result {
 }
 
 // start executes a command beside the test; wait returns its result.
-func (w *world) start(ctx context.Context, args ...string) (out, err *output, wait func() result) {
-	out, err = &output{}, &output{}
+func (w *world) start(ctx context.Context, args ...string) (out *output, wait func() result) {
+	out, err := &output{}, &output{}
 	done := make(chan int, 1)
 	go func() { done <- cli.Run(ctx, w.console(out, err), append(args, "--nats", w.server.URL())) }()
-	return out, err, func() result {
+	return out, func() result {
 		w.t.Helper()
 		select {
 		case code := <-done:

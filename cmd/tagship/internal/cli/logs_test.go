@@ -36,7 +36,7 @@ func TestLogs(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	out, _, wait := w.start(ctx, "logs", "web@v1", "-f")
+	out, wait := w.start(ctx, "logs", "web@v1", "-f")
 	until := func(text string) {
 		t.Helper()
 		eventstest.Eventually(t, func() error {
