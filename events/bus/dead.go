@@ -97,7 +97,7 @@ func (l DeadLetter) message() *nats.Msg {
 	msg := &nats.Msg{Subject: l.subject(), Data: l.Payload, Header: nats.Header{}}
 	for name, values := range l.Header {
 		// Instructions to JetStream were meant for the message's own stream.
-		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, headerDeadPrefix) && name != HeaderOnly && name != HeaderReplay {
+		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, headerDeadPrefix) && name != HeaderID && name != HeaderOnly && name != HeaderReplay {
 			msg.Header[name] = slices.Clone(values)
 		}
 	}
