@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -177,12 +177,10 @@ const (
 	choices     = 10000
 )
 
-// choose finds a free port and remembers it. It begins at a place that depends
-// on the names only, so that an app mostly gets the same port on every machine.
+// choose finds a free port and remembers it. It begins anywhere, so that two
+// installations on one machine do not take each other's ports while one is stopped.
 func (f *Fronts) choose(app string) (net.Listener, error) {
-	hash := fnv.New32a()
-	hash.Write([]byte(f.opts.Env + "/" + app))
-	begin := int(hash.Sum32() % choices)
+	begin := rand.IntN(choices)
 	for i := range choices {
 		port := firstChoice + (begin+i)%choices
 		if f.promised(port) {
