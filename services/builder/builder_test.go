@@ -130,8 +130,7 @@ func pull(t *testing.T, reference string) v1.Image {
 	return pulled
 }
 
-func TestOnTheHost(t *testing.T) {
-	t.Parallel()
+func TestOnTheHost(t *testing.T) { // not in parallel: it needs the processors to itself
 	registry := newRegistry(t)
 	server := eventstest.NewServer(t)
 	tags := server.Bus("tagwatch")
@@ -174,8 +173,7 @@ func TestOnTheHost(t *testing.T) {
 	rec.Dead(0)
 }
 
-func TestInContainers(t *testing.T) {
-	t.Parallel()
+func TestInContainers(t *testing.T) { // not in parallel: it needs the processors to itself
 	engine := buildtest.Engine(t)
 	registry := newRegistry(t)
 	toolchain, err := registry.PushGo()

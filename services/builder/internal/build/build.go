@@ -25,7 +25,7 @@ import (
 )
 
 // heldDelay is how long a message waits whose version another builder works on.
-const heldDelay = 10 * time.Second
+const heldDelay = 5 * time.Second
 
 // Record is where facts are stated and looked up.
 type Record interface {
@@ -130,33 +130,33 @@ type Builder struct {
 
 // TagSeen handles tag.seen: it builds the version, unless it is built already.
 func (b *Builder) TagSeen(ctx context.Context, d events.Delivery[*events.TagSeen]) ([]events.Fact, error) {
-	seen := d.Message
-	switch done, err := b.built(ctx, seen.App, seen.Version); {
+	o := order{app: d.Message.App, version: d.Message.Version, origin: d.Origin}
+	switch done, err := b.built(ctx, o.app, o.version); {
 	case err != nil:
 		return nil, err
 	case done != nil:
-		return nil, events.Skip("%s@%s is already built", seen.App, seen.Version)
+		return o.already(done)
 	}
-	return b.build(ctx, order{seen: seen, seq: d.Origin.Seq})
+	o.seen, o.seq = d.Message, d.Origin.Seq
+	return b.build(ctx, o)
 }
 
 // Requested handles a request to build: a version that was never seen, or is
 // built already, is refused; a version whose build failed is built again.
 func (b *Builder) Requested(ctx context.Context, d events.Delivery[*events.Request]) ([]events.Fact, error) {
-	ask := d.Message
-	done, err := b.built(ctx, ask.App, ask.Version)
-	if err != nil {
+	o := order{app: d.Message.App, version: d.Message.Version, origin: d.Origin, ask: d.Message, by: d.Message.By}
+	switch done, err := b.built(ctx, o.app, o.version); {
+	case err != nil:
 		return nil, err
+	case done != nil:
+		return o.already(done)
 	}
-	if done != nil {
-		return refuse(ask, "%s@%s is already built, and a version is immutable: to build other code, push a new tag", ask.App, ask.Version), nil
-	}
-	subject := events.KindTagSeen.Subject(ask.App, ask.Version)
+	subject := events.KindTagSeen.Subject(o.app, o.version)
 	recorded, err := b.Record.Last(ctx, subject)
 	switch {
 	case errors.Is(err, events.ErrNotRecorded):
-		return refuse(ask, "%s@%s was never seen: push the tag, or ask for a look at the repository on subject %s",
-			ask.App, ask.Version, events.TagRequested.Subject(ask.App)), nil
+		return refuse(o.ask, "%s@%s was never seen: push the tag, or ask for a look at the repository on subject %s",
+			o.app, o.version, events.TagRequested.Subject(o.app)), nil
 	case err != nil:
 		return nil, fmt.Errorf("look up %s: %w", subject, err)
 	}
@@ -164,14 +164,27 @@ func (b *Builder) Requested(ctx context.Context, d events.Delivery[*events.Reque
 	if !ok {
 		return nil, events.Permanent(fmt.Errorf("look up %s: found a %s", subject, recorded.Fact.Kind()))
 	}
-	return b.build(ctx, order{seen: seen, seq: recorded.Seq, by: ask.By})
+	o.seen, o.seq = seen, recorded.Seq
+	return b.build(ctx, o)
 }
 
 // order is one version to build.
 type order struct {
-	seen *events.TagSeen
-	seq  uint64 // of the tag.seen fact
-	by   string // who asked; empty if nobody did
+	app, version string
+	origin       events.Cause    // the message that is handled
+	ask          *events.Request // nil if nobody asked
+	by           string          // who asked; empty if nobody did
+	seen         *events.TagSeen
+	seq          uint64 // of the tag.seen fact
+}
+
+// already is the outcome where the version is built. A request is answered,
+// unless the build is the answer: then its message came again.
+func (o order) already(done *events.BuildDone) ([]events.Fact, error) {
+	if o.ask == nil || done.Cause != nil && *done.Cause == o.origin {
+		return nil, events.Skip("%s@%s is already built", o.app, o.version)
+	}
+	return refuse(o.ask, "%s@%s is already built, and a version is immutable: to build other code, push a new tag", o.app, o.version), nil
 }
 
 func (b *Builder) built(ctx context.Context, app, version string) (*events.BuildDone, error) {
@@ -192,56 +205,59 @@ func (b *Builder) built(ctx context.Context, app, version string) (*events.Build
 
 // build works under the version's lease and turns the outcome into facts.
 func (b *Builder) build(ctx context.Context, o order) ([]events.Fact, error) {
-	app, version := o.seen.App, o.seen.Version
 	select {
 	case b.Slots <- struct{}{}:
 		defer func() { <-b.Slots }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for a free slot: %w", context.Cause(ctx))
 	}
-	err := b.Leases.Hold(ctx, events.BuildRequested.Subject(app, version), func(ctx context.Context) error {
-		return b.leased(ctx, o)
+	var other *events.BuildDone
+	err := b.Leases.Hold(ctx, events.BuildRequested.Subject(o.app, o.version), func(ctx context.Context) (err error) {
+		other, err = b.leased(ctx, o)
+		return err
 	})
 	var failure *Failure
 	switch {
 	case errors.Is(err, events.ErrHeld):
-		return nil, events.Snooze(heldDelay, fmt.Sprintf("%s@%s is being built by another builder", app, version))
+		return nil, events.Snooze(heldDelay, fmt.Sprintf("%s@%s is being built by another builder", o.app, o.version))
 	case errors.As(err, &failure):
-		failed := &events.BuildFailed{App: app, Version: version, Reason: failure.Error()}
+		failed := &events.BuildFailed{App: o.app, Version: o.version, Reason: failure.Error()}
 		failed.By = o.by
 		return []events.Fact{failed}, nil
+	case err == nil && other != nil:
+		return o.already(other)
 	}
 	return nil, err
 }
 
-// leased builds and records build.done. The fact is published here, and not
-// left to the caller, so that the lease covers it: the next holder either finds
-// it, or may replace everything.
-func (b *Builder) leased(ctx context.Context, o order) error {
-	app, version := o.seen.App, o.seen.Version
-	switch done, err := b.built(ctx, app, version); {
-	case err != nil:
-		return err
-	case done != nil:
-		return events.Skip("%s@%s was built by another builder", app, version)
+// leased builds and records build.done, or returns what another builder
+// recorded. The fact is published here, and not left to the caller, so that the
+// lease covers it: the next holder either finds it, or may replace everything.
+func (b *Builder) leased(ctx context.Context, o order) (other *events.BuildDone, err error) {
+	if other, err = b.built(ctx, o.app, o.version); other != nil || err != nil {
+		return other, err
 	}
-	started := &events.BuildStarted{App: app, Version: version, Commit: o.seen.Commit, Executor: b.Executor.Name()}
+	started := &events.BuildStarted{App: o.app, Version: o.version, Commit: o.seen.Commit, Executor: b.Executor.Name()}
 	started.By = o.by
 	if _, err := b.Record.Publish(ctx, started); err != nil {
-		return fmt.Errorf("publish %s: %w", started.Kind(), err)
+		return nil, fmt.Errorf("publish %s: %w", started.Kind(), err)
 	}
 	begin := time.Now()
 	done, err := b.run(ctx, o)
 	if err != nil {
 		// What a stopping builder or a lost lease cut short is nobody's failure, whatever it looks like.
 		if cause := context.Cause(ctx); cause != nil {
-			return fmt.Errorf("build %s@%s: %w", app, version, cause)
+			return nil, fmt.Errorf("build %s@%s: %w", o.app, o.version, cause)
 		}
-		return err
+		return nil, err
 	}
 	done.By, done.Took = o.by, events.Duration(time.Since(begin).Round(time.Millisecond))
-	if _, err := b.Record.Publish(ctx, done); err != nil {
-		return fmt.Errorf("publish %s: %w", done.Kind(), err)
+	stored, err := b.Record.Publish(ctx, done)
+	if err != nil {
+		return nil, fmt.Errorf("publish %s: %w", done.Kind(), err)
 	}
-	return nil
+	if stored.Already { // by a builder that had lost the lease and did not know yet
+		return b.built(ctx, o.app, o.version)
+	}
+	return nil, nil
 }

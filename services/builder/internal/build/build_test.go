@@ -366,6 +366,38 @@ func TestShutdownIsNoFailure(t *testing.T) {
 	}
 }
 
+func TestARequestThatComesAgainIsAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	f := start(t, compiles)
+	f.see(t, "v1", buildtest.Recipe(), nil)
+	done := waitFor[*events.BuildDone](t, f, events.KindBuildDone, "v1")
+	ask := events.NewRequest(events.BuildRequested, "", "web", "v1", "ann")
+	facts, err := f.builder.Requested(t.Context(), events.Delivery[*events.Request]{Message: ask, Origin: *done.Cause})
+	if _, skipped := events.IsSkip(err); !skipped || len(facts) != 0 {
+		t.Errorf("the request that was built for: facts %v, error %v, expected to skip", facts, err)
+	}
+	// Between the first look at the record and the lease, another builder was faster.
+	late := *f.builder
+	late.Record = &slow{Bus: f.tags}
+	facts, err = late.Requested(t.Context(), events.Delivery[*events.Request]{Message: ask, Origin: events.Cause{Stream: events.StreamBuilds, Seq: 99}})
+	if err != nil || len(facts) != 1 || facts[0].Kind() != events.KindBuildRefused {
+		t.Errorf("a request overtaken: facts %v, error %v, expected a refusal", facts, err)
+	}
+}
+
+// slow sees a build only when it looks for the second time.
+type slow struct {
+	*bus.Bus
+	looks atomic.Int32
+}
+
+func (s *slow) Last(ctx context.Context, subject string) (events.Recorded, error) {
+	if s.looks.Add(1) == 1 {
+		return events.Recorded{}, events.ErrNotRecorded
+	}
+	return s.Bus.Last(ctx, subject)
+}
+
 // held is a lease that another holds.
 type held struct{}
 

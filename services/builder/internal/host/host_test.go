@@ -26,7 +26,7 @@ func TestCompiles(t *testing.T) {
 	if err != nil || toolchain != "" {
 		t.Fatalf("toolchain %q, error %v; output:\n%s", toolchain, err, log.String())
 	}
-	printed, err := exec.CommandContext(t.Context(), filepath.Join(job.Tree.Name(), "out/web")).Output()
+	printed, err := exec.CommandContext(t.Context(), filepath.Join(job.Tree.Name(), "out/web")).CombinedOutput()
 	if err != nil || string(printed) != "web v1.2.3\n" {
 		t.Errorf("the program printed %q, error %v", printed, err)
 	}

@@ -129,9 +129,13 @@ func (p *Packager) deb(of build.Identity, recipe *events.Deb, root *os.Root, fol
 
 // info is the package without its contents.
 func (p *Packager) info(of build.Identity, recipe *events.Deb) (*nfpm.Info, error) {
+	maintainer := recipe.Maintainer
+	if maintainer == "" {
+		maintainer = of.Repo // a control file must have one: Debian policy manual 4.7, section 5.6.2
+	}
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: recipe.Name, Arch: recipe.Arch, Version: of.Version, Section: "misc",
-		Maintainer: recipe.Maintainer, Description: recipe.Description, MTime: of.Time,
+		Maintainer: maintainer, Description: recipe.Description, MTime: of.Time,
 		DisableGlobbing: true, // the names in the recipe are names, not patterns
 		Overridables:    nfpm.Overridables{Depends: recipe.Depends},
 	})
