@@ -1,0 +1,71 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tagship/tagship/events"
+	"github.com/tagship/tagship/events/bus"
+	"github.com/tagship/tagship/events/eventstest"
+)
+
+// TestCluster shuts down the node that leads, in mid-work, in a cluster of three
+// with three replicas of everything.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("-short: three servers take a while")
+	}
+	c := eventstest.NewCluster(t, 3)
+	replicated := func(o *bus.Options) {
+		o.URL, o.Topology.Replicas, o.Log = c.URL(), 3, discard()
+	}
+	b := c[0].Bus("builder", replicated)
+	const messages = 20
+	down := make(chan struct{})
+	var once sync.Once
+	worker := onBuild(func(ctx context.Context, d request) ([]events.Fact, error) {
+		if d.Message.Version == "v5" && d.Attempt == 1 {
+			// Only now, with messages delivered, acknowledged and waiting.
+			once.Do(func() {
+				eventstest.Eventually(t, func() error {
+					leader := c.LeaderOf(events.StreamBuilds)
+					if leader == nil {
+						return errors.New("the stream has no leader")
+					}
+					leader.Stop()
+					return nil
+				})
+				close(down)
+			})
+		}
+		err := b.Hold(ctx, "build.web", func(ctx context.Context) error {
+			_, err := b.Publish(ctx, failedFact(d.Message.Version, "during the work"))
+			return err
+		})
+		if errors.Is(err, events.ErrHeld) {
+			return nil, events.Snooze(100*time.Millisecond, "held")
+		}
+		return []events.Fact{doneFact(d.Message.Version)}, err
+	})
+	worker.Slots = 2
+	for i := range messages {
+		ask(t, b, fmt.Sprintf("v%d", i))
+	}
+	run(t, b, worker)
+	within(t, down, "the leader is shut down")
+	ask(t, b, fmt.Sprintf("v%d", messages)) // while there is no leader
+	record := eventstest.NewRecorder(t, b)
+	record.WaitFor("build.done.>", "one for each message", func(facts []events.Recorded) bool { return len(facts) > messages })
+	record.Settled()
+	for i := range messages + 1 {
+		version := fmt.Sprintf("v%d", i)
+		record.Once(events.KindBuildDone.Subject("web", version))
+		record.Once(events.KindBuildFailed.Subject("web", version))
+	}
+	record.Dead(0)
+}
