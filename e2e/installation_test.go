@@ -15,6 +15,7 @@ import (
 type installation struct {
 	pipeline
 	config string
+	listen string
 	repos  map[string]*repository
 	up     *program
 	run    runFile
@@ -39,12 +40,13 @@ func newInstallation(t *testing.T, apps map[string]recipe) *installation {
 	i := &installation{
 		pipeline: pipeline{t: t, dir: dir, data: filepath.Join(dir, "data"), apps: apps},
 		config:   filepath.Join(dir, "tagship.yaml"),
+		listen:   fmt.Sprintf("127.0.0.1:%d", freePort(t)),
 		repos:    map[string]*repository{},
 	}
 	for app, r := range apps {
 		i.repos[app] = newRepository(t, dir, app, r)
 	}
-	i.configure(upConfig(i.repos))
+	i.configure(i.upConfig())
 	return i
 }
 
@@ -57,32 +59,37 @@ func (i *installation) configure(yaml string) {
 
 // upConfig has dev promoted from builds and prod by request, all on this machine,
 // and times as short as they may be.
-func upConfig(repos map[string]*repository) string {
-	var apps strings.Builder
-	for app, r := range repos {
+func (i *installation) upConfig() string {
+	i.t.Helper()
+	var apps, dev, prod strings.Builder
+	for app, r := range i.repos {
 		fmt.Fprintf(&apps, "    %s: {repo: %q}\n", app, r.dir)
+		fmt.Fprintf(&dev, "%s: %d, ", app, freePort(i.t))
+		fmt.Fprintf(&prod, "%s: %d, ", app, freePort(i.t))
 	}
-	return fmt.Sprintf(`nats: {url: "nats://127.0.0.1:0", ack_wait: 3s, grace: 5s}
+	cdn := freePort(i.t)
+	return fmt.Sprintf(`nats: {url: "nats://127.0.0.1:%d", ack_wait: 3s, grace: 5s}
 tagwatch:
   interval: 1s
   apps:
 %sbuilder:
+  registry: 127.0.0.1:%d
   executor: host
 releaser:
   environments:
-    dev:  {target: {process: {}}, promote: {from: build}}
-    prod: {target: {process: {}}}
+    dev:  {target: {process: {ports: {%s}}}, promote: {from: build}}
+    prod: {target: {process: {ports: {%s}}}}
 cdnpush:
   channels:
-    beta:   {promote: {from: build}}
-    stable: {}
-`, apps.String())
+    beta:   {store: {folder: {listen: "127.0.0.1:%d"}}, promote: {from: build}}
+    stable: {store: {folder: {listen: "127.0.0.1:%d"}}}
+`, freePort(i.t), apps.String(), freePort(i.t), dev.String(), prod.String(), cdn, cdn)
 }
 
 // begin starts the process without waiting for anything.
 func (i *installation) begin(env ...string) *program {
 	i.t.Helper()
-	return start(i.t, i.dir, env, "tagship", "up", "--config", i.config, "--data", i.data, "--log-level", "info", "--log-format", "json")
+	return start(i.t, i.dir, env, "tagship", "up", "--config", i.config, "--data", i.data, "--listen", i.listen, "--log-level", "info", "--log-format", "json")
 }
 
 // start starts the process and waits until everything answers.
