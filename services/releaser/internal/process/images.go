@@ -212,8 +212,9 @@ func unpackImage(source v1.Image, folder string) error {
 		return err
 	}
 	defer root.Close()
+	unpacker := &unpacker{root: root, left: maxImage}
 	for _, layer := range layers {
-		if err := unpackLayer(root, layer); err != nil {
+		if err := unpackLayer(unpacker, layer); err != nil {
 			return err
 		}
 	}
@@ -224,10 +225,10 @@ func unpackImage(source v1.Image, folder string) error {
 	return os.WriteFile(filepath.Join(folder, configFile), text, 0o644)
 }
 
-func unpackLayer(root *os.Root, layer v1.Layer) error {
+func unpackLayer(u *unpacker, layer v1.Layer) error {
 	content, err := layer.Uncompressed()
 	if err != nil {
 		return fmt.Errorf("read a layer: %w", err)
 	}
-	return errors.Join(unpacker{root}.apply(content), content.Close())
+	return errors.Join(u.apply(content), content.Close())
 }

@@ -21,10 +21,17 @@ const (
 
 // unpacker lays the layers of an image on top of each other. Whatever the
 // layers name, nothing outside of the root is touched: os.Root refuses it.
-type unpacker struct{ root *os.Root }
+type unpacker struct {
+	root *os.Root
+	left int64 // how many bytes of files may still be unpacked
+}
+
+// maxImage bounds an unpacked image, in bytes: a damaged or hostile layer of a
+// few bytes can claim to be a file of any size.
+const maxImage = 64 << 30
 
 // apply unpacks one layer, the uncompressed tar archive r.
-func (u unpacker) apply(r io.Reader) error {
+func (u *unpacker) apply(r io.Reader) error {
 	added := map[string]bool{} // an opaque whiteout leaves what its own layer adds
 	for archive := tar.NewReader(r); ; {
 		header, err := archive.Next()
@@ -65,7 +72,7 @@ func inRoot(name string) string {
 	return "."
 }
 
-func (u unpacker) add(name, dir string, header *tar.Header, content io.Reader) error {
+func (u *unpacker) add(name, dir string, header *tar.Header, content io.Reader) error {
 	if err := u.root.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -89,7 +96,7 @@ func (u unpacker) add(name, dir string, header *tar.Header, content io.Reader) e
 	return fmt.Errorf("entry of unknown type %q", header.Typeflag)
 }
 
-func (u unpacker) mkdir(name string, perm fs.FileMode) error {
+func (u *unpacker) mkdir(name string, perm fs.FileMode) error {
 	info, err := u.root.Lstat(name)
 	if err == nil && !info.IsDir() {
 		err = errors.Join(u.root.Remove(name), fs.ErrNotExist)
@@ -104,17 +111,20 @@ func (u unpacker) mkdir(name string, perm fs.FileMode) error {
 	return u.root.Chmod(name, perm|0o700)
 }
 
-func (u unpacker) write(name string, perm fs.FileMode, content io.Reader) error {
+func (u *unpacker) write(name string, perm fs.FileMode, content io.Reader) error {
 	file, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, perm|0o200)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(file, content)
+	written, err := io.Copy(file, io.LimitReader(content, u.left+1))
+	if u.left -= written; u.left < 0 {
+		err = errors.New("the image is larger than may be unpacked")
+	}
 	// The mode is set again because the process's umask took its share.
 	return errors.Join(err, file.Chmod(perm), file.Close())
 }
 
-func (u unpacker) empty(dir string, keep map[string]bool) error {
+func (u *unpacker) empty(dir string, keep map[string]bool) error {
 	entries, err := fs.ReadDir(u.root.FS(), dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

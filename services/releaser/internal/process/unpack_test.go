@@ -95,6 +95,7 @@ func TestUnpack(t *testing.T) {
 		"name that climbs":     {[][]entry{{{name: "../../x", content: "x"}}}, map[string]string{"x": "x"}},
 		"absolute name":        {[][]entry{{{name: "/x", content: "x"}}}, map[string]string{"x": "x"}},
 		"device":               {[][]entry{{{name: "dev/null", kind: tar.TypeChar}}}, map[string]string{"dev/": ""}},
+		"too large":            {[][]entry{{{name: "a", content: "12345"}}, {{name: "b", content: "6789"}}}, nil},
 		"hard link to nothing": {[][]entry{{{name: "b", kind: hardlink, link: "../../../etc/passwd"}}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,8 +105,9 @@ func TestUnpack(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer root.Close()
+			u := &unpacker{root: root, left: 8}
 			for _, entries := range test.layers {
-				if err = (unpacker{root}).apply(layer(t, entries...)); err != nil {
+				if err = u.apply(layer(t, entries...)); err != nil {
 					break
 				}
 			}
@@ -139,7 +141,8 @@ func FuzzUnpack(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		_ = unpacker{root}.apply(bytes.NewReader(archive)) // most are no archive
+		u := &unpacker{root: root, left: 1 << 16}
+		_ = u.apply(bytes.NewReader(archive)) // most are no archive
 		around, err := os.ReadDir(outer)
 		if err != nil || len(around) != 1 {
 			t.Errorf("beside the root there is %v, %v", around, err)
