@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -272,8 +273,8 @@ func quick() events.Recipe {
 	}
 }
 
-// conform exercises one of the service's steps, on the host.
-func conform(t *testing.T, trigger func(*events.TagSeen) events.Event) {
+// conform exercises one of the service's steps, that of the worker on a stream, on the host.
+func conform(t *testing.T, stream string, trigger func(*events.TagSeen) events.Event) {
 	t.Helper()
 	eventstest.Exercise(t, func(t *testing.T) eventstest.Subject {
 		registry := newRegistry(t)
@@ -293,7 +294,8 @@ func conform(t *testing.T, trigger func(*events.TagSeen) events.Event) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return workers(cfg, newBuilder(cfg, images, &host.Executor{Homes: filepath.Join(rt.DataDir, "homes")}, rt))
+				all := workers(cfg, newBuilder(cfg, images, &host.Executor{Homes: filepath.Join(rt.DataDir, "homes")}, rt))
+				return slices.DeleteFunc(all, func(w bus.Worker) bool { return w.Consumer.Stream != stream })
 			},
 			Prepare: func(t testing.TB, b *bus.Bus) {
 				if err := b.PutSource(t.Context(), digest, bytes.NewReader(archive)); err != nil {
@@ -328,12 +330,12 @@ func tagsOf(t testing.TB, repository string) int {
 
 func TestConformanceOfTagSeen(t *testing.T) {
 	t.Parallel()
-	conform(t, func(fact *events.TagSeen) events.Event { return fact })
+	conform(t, events.StreamTags, func(fact *events.TagSeen) events.Event { return fact })
 }
 
 func TestConformanceOfRequest(t *testing.T) {
 	t.Parallel()
-	conform(t, func(*events.TagSeen) events.Event {
+	conform(t, events.StreamBuilds, func(*events.TagSeen) events.Event {
 		return events.NewRequest(events.BuildRequested, "", "web", "v1", "ann")
 	})
 }
