@@ -1,7 +1,9 @@
 package up
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"time"
@@ -41,7 +43,7 @@ func readConfig(path string) (sections, error) {
 	s := laptop()
 	file, err := config.Load(path, os.LookupEnv)
 	if err != nil {
-		if os.IsNotExist(err) {
+		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w; write one as README shows, or name it with --config", err)
 		}
 		return s, daemon.WithExit(daemon.ExitUsage, err)
