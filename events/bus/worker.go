@@ -153,29 +153,53 @@ func (b *Bus) newWorker(w Worker, source jetstream.Consumer) *worker {
 // run pulls one message per free slot until ctx ends, then waits for the slots.
 // Handlers run under work, which outlives ctx by the time of grace.
 func (w *worker) run(ctx, work context.Context) error {
-	slots := make(chan struct{}, w.Slots)
-	var busy sync.WaitGroup
-	defer busy.Wait()
-	source := w.source
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case slots <- struct{}{}:
-		}
-		msg, err := source.Next(jetstream.FetchMaxWait(pull))
-		if err != nil {
-			<-slots
-			if source, err = w.pullFailed(ctx, source, err); err != nil {
-				return err
-			}
-			continue
-		}
-		busy.Go(func() {
-			defer func() { <-slots }()
-			w.handle(ctx, work, msg)
-		})
+	// Who holds the consumer pulls; one request at a time waits at the server.
+	source := make(chan jetstream.Consumer, 1)
+	source <- w.source
+	slots, ctx := errgroup.WithContext(ctx)
+	for range w.Slots {
+		slots.Go(func() error { return w.slot(ctx, work, source) })
 	}
+	return slots.Wait()
+}
+
+// slot handles one message after the other. It does so in one goroutine, whose
+// stack has grown to what a message needs after the first one.
+func (w *worker) slot(ctx, work context.Context, source chan jetstream.Consumer) error {
+	for {
+		msg, err := w.pull(ctx, source)
+		if err != nil || ctx.Err() != nil && msg == nil {
+			return err
+		}
+		if msg != nil {
+			w.handle(ctx, work, msg)
+		}
+	}
+}
+
+// pull waits for one message, for a while. It returns nil if there was none, and
+// an error that no patience mends.
+func (w *worker) pull(ctx context.Context, source chan jetstream.Consumer) (jetstream.Msg, error) {
+	var consumer jetstream.Consumer
+	select {
+	case <-ctx.Done():
+		return nil, nil
+	case consumer = <-source:
+	}
+	defer func() { source <- consumer }()
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	msg, err := consumer.Next(jetstream.FetchMaxWait(pull))
+	if err == nil {
+		return msg, nil
+	}
+	again, err := w.pullFailed(ctx, consumer, err)
+	if err != nil {
+		return nil, err
+	}
+	consumer = again
+	return nil, nil
 }
 
 // pullFailed tells apart that there is no message, that NATS is away, and that
@@ -245,7 +269,7 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) {
 		trace.WithAttributes(attribute.String("messaging.destination.name", d.subject), attribute.Int64("messaging.message.seq", int64(d.origin.Seq))))
 	defer span.End()
 	work = withOrigin(work, origin{cause: &d.origin, time: d.time})
-	d.log = w.log.With(zap.String("subject", d.subject), zap.Stringer("message", d.origin), zap.Int("attempt", d.attempt),
+	d.log = w.log.WithLazy(zap.String("subject", d.subject), zap.Stringer("message", d.origin), zap.Int("attempt", d.attempt),
 		zap.Stringer("trace", span.SpanContext().TraceID()))
 
 	began := time.Now()
@@ -286,24 +310,26 @@ func (w *worker) work(ctx context.Context, d *delivery) (facts []events.Fact, er
 // heartbeat tells the server at every quarter of AckWait that the message is in
 // work, until stopped.
 func (w *worker) heartbeat(msg jetstream.Msg) (stop func()) {
-	done := make(chan struct{})
-	var beating sync.WaitGroup
-	beating.Go(func() {
-		tick := time.NewTicker(w.beat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			if err := msg.InProgress(); err != nil {
-				w.log.Debug("heartbeat failed", zap.Error(err))
-			}
+	var mu sync.Mutex
+	stopped := false
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(w.beat, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped {
+			return
 		}
+		if err := msg.InProgress(); err != nil {
+			w.log.Debug("heartbeat failed", zap.Error(err))
+		}
+		timer.Reset(w.beat)
 	})
 	return func() {
-		close(done)
-		beating.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
 	}
 }
