@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// These tests mostly wait. The command line, read later, comes before this.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m,
 		// The server's own, which outlives a server.
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/stree.init"),

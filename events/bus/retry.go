@@ -40,9 +40,16 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 
 // lasting reports whether trying again cannot help.
 func lasting(err error) bool {
-	if events.IsPermanent(err) || errors.Is(err, nats.ErrConnectionClosed) ||
-		errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrInvalidMsg) {
+	if events.IsPermanent(err) {
 		return true
+	}
+	for _, final := range []error{
+		nats.ErrConnectionClosed, nats.ErrMaxPayload, nats.ErrBadSubject, nats.ErrInvalidMsg,
+		jetstream.ErrInvalidKey, jetstream.ErrInvalidBucketName, jetstream.ErrInvalidStreamName, jetstream.ErrInvalidConsumerName, jetstream.ErrInvalidSubject,
+	} {
+		if errors.Is(err, final) {
+			return true
+		}
 	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) || api.ErrorCode == codeDuplicateInProgress || api.ErrorCode == codeWriteInFlight {
