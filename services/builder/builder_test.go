@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -131,6 +132,16 @@ func pull(t *testing.T, reference string) v1.Image {
 	return pulled
 }
 
+// goCache is where Go keeps the standard library compiled, which takes long to compile again.
+func goCache(t *testing.T) string {
+	t.Helper()
+	folder, err := exec.CommandContext(t.Context(), "go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(folder))
+}
+
 func TestOnTheHost(t *testing.T) { // not in parallel: it needs the processors to itself
 	registry := newRegistry(t)
 	server := eventstest.NewServer(t)
@@ -139,6 +150,7 @@ func TestOnTheHost(t *testing.T) { // not in parallel: it needs the processors t
 	start(t, section(registry.Host, ExecutorHost), server.Bus(Name))
 
 	recipe := buildtest.Recipe()
+	recipe.Build.Env["GOCACHE"] = goCache(t)
 	recipe.Packages = []events.RecipePackage{
 		{File: "out/web"},
 		{Deb: &events.Deb{Name: "web-app", Arch: "amd64", Contents: map[string]string{"out/web": "/usr/bin/web"}}},
@@ -177,7 +189,7 @@ func TestOnTheHost(t *testing.T) { // not in parallel: it needs the processors t
 func TestInContainers(t *testing.T) { // not in parallel: it needs the processors to itself
 	engine := buildtest.Engine(t)
 	registry := newRegistry(t)
-	toolchain, err := registry.PushGo()
+	toolchain, err := registry.PushGo(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

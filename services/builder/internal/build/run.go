@@ -230,7 +230,7 @@ func RemoveAll(folder string) error {
 		if err != nil || !entry.IsDir() {
 			return err
 		}
-		return os.Chmod(name, 0o700) //nolint:gosec // a folder about to be removed
+		return os.Chmod(name, 0o700)
 	})
 	return errors.Join(err, os.RemoveAll(folder))
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -29,6 +28,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"go.uber.org/zap"
 )
 
 // Registry is an OCI registry that a Docker engine on this machine can pull from.
@@ -40,13 +40,13 @@ type Registry struct {
 	pulled []string
 }
 
-// NewRegistry starts a registry; it is for TestMain, and is to be closed.
+// NewRegistry starts a registry, which is to be closed.
 func NewRegistry() (*Registry, error) {
 	folder, err := os.MkdirTemp("", "buildtest-")
 	if err != nil {
 		return nil, err
 	}
-	web := httptest.NewServer(registry.New(registry.WithBlobHandler(registry.NewDiskBlobHandler(folder)), registry.Logger(log.New(io.Discard, "", 0))))
+	web := httptest.NewServer(registry.New(registry.WithBlobHandler(registry.NewDiskBlobHandler(folder)), registry.Logger(zap.NewStdLog(zap.NewNop()))))
 	return &Registry{Host: strings.TrimPrefix(web.URL, "http://"), web: web, folder: folder}, nil
 }
 
@@ -91,7 +91,7 @@ func Engine(t *testing.T) *client.Client {
 }
 
 // Push pushes an image of one layer, whose content write writes, and returns its reference.
-func (r *Registry) Push(repository string, config v1.Config, write func(*tar.Writer) error) (string, error) {
+func (r *Registry) Push(ctx context.Context, repository string, config v1.Config, write func(*tar.Writer) error) (string, error) {
 	reference := r.Host + "/" + repository + ":1"
 	ref, err := name.ParseReference(reference)
 	if err != nil {
@@ -127,7 +127,7 @@ func (r *Registry) Push(repository string, config v1.Config, write func(*tar.Wri
 		return "", err
 	}
 	r.pulled = append(r.pulled, reference)
-	return reference, remote.Write(ref, image)
+	return reference, remote.Write(ref, image, remote.WithContext(ctx))
 }
 
 func rootFS(image v1.Image) (v1.RootFS, error) {
@@ -139,15 +139,15 @@ func rootFS(image v1.Image) (v1.RootFS, error) {
 }
 
 // PushGo pushes a toolchain of this machine's Go and nothing else: no shell, no user, no libraries.
-func (r *Registry) PushGo() (string, error) {
-	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+func (r *Registry) PushGo(ctx context.Context) (string, error) {
+	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return "", fmt.Errorf("find Go: %w", err)
 	}
 	root := strings.TrimSpace(string(goroot))
 	tools := "pkg/tool/linux_" + runtime.GOARCH
 	config := v1.Config{Env: []string{"PATH=/usr/local/go/bin", "GOROOT=/usr/local/go", "TOOLCHAIN=go"}}
-	return r.Push("toolchain/go", config, func(w *tar.Writer) error {
+	return r.Push(ctx, "toolchain/go", config, func(w *tar.Writer) error {
 		if err := addFile(w, root, "go.env"); err != nil {
 			return err
 		}
@@ -194,16 +194,16 @@ func put(w *tar.Writer, name string, content []byte) error {
 }
 
 // PushShell pushes a toolchain of this machine's shell and a few programs, with the libraries they need.
-func (r *Registry) PushShell() (string, error) {
+func (r *Registry) PushShell(ctx context.Context) (string, error) {
 	libraries := regexp.MustCompile(`/\S+`)
-	return r.Push("toolchain/shell", v1.Config{Env: []string{"PATH=/bin", "GREETING=hello from the toolchain"}}, func(w *tar.Writer) error {
+	return r.Push(ctx, "toolchain/shell", v1.Config{Env: []string{"PATH=/bin", "GREETING=hello from the toolchain"}}, func(w *tar.Writer) error {
 		done := map[string]bool{}
 		for _, program := range []string{"sh", "cat", "touch", "sleep", "mkdir", "ln", "env", "head"} {
 			file, err := exec.LookPath(program)
 			if err != nil {
 				return err
 			}
-			linked, err := exec.Command("ldd", file).Output()
+			linked, err := exec.CommandContext(ctx, "ldd", file).Output()
 			if err != nil {
 				return fmt.Errorf("find the libraries of %s: %w", file, err)
 			}

@@ -37,9 +37,9 @@ func Parse(command string, env map[string]string) (program Program, shell bool, 
 	if !ok {
 		return viaShell, true, nil
 	}
-	program, err = expandCall(call, env)
-	if err != nil || len(program.Args) == 0 || interp.IsBuiltin(program.Args[0]) {
-		return viaShell, true, nil //nolint:nilerr // what cannot be expanded here, the shell expands
+	program, ok = expandCall(call, env)
+	if !ok || len(program.Args) == 0 || interp.IsBuiltin(program.Args[0]) {
+		return viaShell, true, nil
 	}
 	return program, false, nil
 }
@@ -102,20 +102,20 @@ func plain(word *syntax.Word) bool {
 	return ok
 }
 
-func expandCall(call *syntax.CallExpr, env map[string]string) (Program, error) {
+// expandCall expands the words of a command; false means that only a shell can.
+func expandCall(call *syntax.CallExpr, env map[string]string) (program Program, ok bool) {
 	config := &expand.Config{Env: expand.FuncEnviron(func(name string) string { return env[name] })}
-	var program Program
 	for _, assign := range call.Assigns {
 		value := ""
 		if assign.Value != nil {
 			var err error
 			if value, err = expand.Literal(config, assign.Value); err != nil {
-				return Program{}, err
+				return Program{}, false
 			}
 		}
 		program.Env = append(program.Env, assign.Name.Value+"="+value)
 	}
 	args, err := expand.Fields(config, call.Args...)
 	program.Args = args
-	return program, err
+	return program, err == nil
 }

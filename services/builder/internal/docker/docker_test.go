@@ -3,11 +3,9 @@ package docker_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,43 +20,45 @@ import (
 	"github.com/tagship/tagship/services/builder/internal/docker"
 )
 
-var toolchains struct {
-	registry        *buildtest.Registry
-	goOnce, shOnce  sync.Once
-	goRef, shellRef string
-	goErr, shellErr error
+// suite is what the tests on an engine share: the toolchains, which take a while to make.
+type suite struct {
+	registry *buildtest.Registry
+	goRef    string // nothing but a compiler
+	shellRef string // a shell and a few programs
 }
 
-func TestMain(m *testing.M) {
-	var err error
-	if toolchains.registry, err = buildtest.NewRegistry(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+func TestOnAnEngine(t *testing.T) {
+	buildtest.Engine(t)
+	registry, err := buildtest.NewRegistry()
+	if err != nil {
+		t.Fatal(err)
 	}
-	code := m.Run()
-	if err := toolchains.registry.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
+	t.Cleanup(func() {
+		if err := registry.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &suite{registry: registry}
+	if s.goRef, err = registry.PushGo(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	os.Exit(code)
-}
-
-func goToolchain(t *testing.T) string {
-	t.Helper()
-	toolchains.goOnce.Do(func() { toolchains.goRef, toolchains.goErr = toolchains.registry.PushGo() })
-	if toolchains.goErr != nil {
-		t.Fatal(toolchains.goErr)
+	if s.shellRef, err = registry.PushShell(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	return toolchains.goRef
-}
-
-func shell(t *testing.T) string {
-	t.Helper()
-	toolchains.shOnce.Do(func() { toolchains.shellRef, toolchains.shellErr = toolchains.registry.PushShell() })
-	if toolchains.shellErr != nil {
-		t.Fatal(toolchains.shellErr)
+	for name, test := range map[string]func(*testing.T){
+		"compiles without a shell":                  s.compilesWithoutAShell,
+		"several commands without a shell":          s.severalCommandsWithoutAShell,
+		"shell":                                     s.shell,
+		"cache is kept":                             s.cacheIsKept,
+		"failures":                                  s.failures,
+		"cancel kills the container":                s.cancelKillsTheContainer,
+		"leftovers of a killed builder are removed": s.leftoversOfAKilledBuilderAreRemoved,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
 	}
-	return toolchains.shellRef
 }
 
 // fixture is an executor whose containers and volumes are the test's own.
@@ -150,13 +150,12 @@ func read(t *testing.T, job build.Job, name string) string {
 	return string(content)
 }
 
-func TestCompilesWithoutAShell(t *testing.T) {
-	t.Parallel()
+func (s *suite) compilesWithoutAShell(t *testing.T) {
 	f := start(t)
 	recipe := buildtest.Recipe()
 	var digests, binaries []string
 	for range 2 {
-		job := f.job(t, goToolchain(t), buildtest.Program(), []string{"out/web"}, recipe.Build.Run...)
+		job := f.job(t, s.goRef, buildtest.Program(), []string{"out/web"}, recipe.Build.Run...)
 		job.Cache = []string{"/root/.cache/go-build"}
 		begin := time.Now()
 		digest, err := f.Run(t.Context(), job)
@@ -167,7 +166,7 @@ func TestCompilesWithoutAShell(t *testing.T) {
 		digests = append(digests, digest)
 		binaries = append(binaries, read(t, job, "out/web"))
 	}
-	if want := toolchains.registry.Host + "/toolchain/go@sha256:"; !strings.HasPrefix(digests[0], want) || digests[0] != digests[1] {
+	if want := s.registry.Host + "/toolchain/go@sha256:"; !strings.HasPrefix(digests[0], want) || digests[0] != digests[1] {
 		t.Errorf("toolchains are %q, expected %s… twice", digests, want)
 	}
 	if binaries[0] != binaries[1] {
@@ -175,10 +174,9 @@ func TestCompilesWithoutAShell(t *testing.T) {
 	}
 }
 
-func TestSeveralCommandsWithoutAShell(t *testing.T) {
-	t.Parallel()
+func (s *suite) severalCommandsWithoutAShell(t *testing.T) {
 	f := start(t)
-	job := f.job(t, goToolchain(t), buildtest.Program(), []string{"go.mod", "go.sum"}, `go mod edit -module example.com/one`, `go mod edit -go=1.25`)
+	job := f.job(t, s.goRef, buildtest.Program(), []string{"go.mod", "go.sum"}, `go mod edit -module example.com/one`, `go mod edit -go=1.25`)
 	if _, err := f.Run(t.Context(), job); err != nil {
 		t.Fatalf("%v; output:\n%s", err, f.log.String())
 	}
@@ -190,10 +188,9 @@ func TestSeveralCommandsWithoutAShell(t *testing.T) {
 	}
 }
 
-func TestShell(t *testing.T) {
-	t.Parallel()
+func (s *suite) shell(t *testing.T) {
 	f := start(t)
-	job := f.job(t, shell(t), map[string]string{"in.sh": "#!/bin/sh\necho ran >made/ran\n", "old/stale": "x"}, []string{"made", "old"},
+	job := f.job(t, s.shellRef, map[string]string{"in.sh": "#!/bin/sh\necho ran >made/ran\n", "old/stale": "x"}, []string{"made", "old"},
 		`mkdir made && echo "$GREETING" >made/a`, `./in.sh`, `touch /outside; cd /`, `cat /outside && cat made/a`, `ln -s a made/link; ln made/a made/hard`, `X=1 env`, `mkdir other; cat old/stale; : >old/new`)
 	if _, err := f.Run(t.Context(), job); err != nil {
 		t.Fatalf("%v; output:\n%s", err, f.log.String())
@@ -210,11 +207,10 @@ func TestShell(t *testing.T) {
 	}
 }
 
-func TestCacheIsKept(t *testing.T) {
-	t.Parallel()
+func (s *suite) cacheIsKept(t *testing.T) {
 	f := start(t)
 	for i, want := range []string{"none\n", "kept\n"} {
-		job := f.job(t, shell(t), nil, []string{"saw"}, `cat /cache/file >saw 2>/dev/null || echo none >saw; echo kept >/cache/file`)
+		job := f.job(t, s.shellRef, nil, []string{"saw"}, `cat /cache/file >saw 2>/dev/null || echo none >saw; echo kept >/cache/file`)
 		job.Cache = []string{"/cache"}
 		if _, err := f.Run(t.Context(), job); err != nil {
 			t.Fatal(err)
@@ -223,7 +219,7 @@ func TestCacheIsKept(t *testing.T) {
 			t.Errorf("build %d saw %q, expected %q", i, got, want)
 		}
 	}
-	other := f.job(t, shell(t), nil, []string{"saw"}, `cat /cache/file >saw 2>/dev/null || echo none >saw`)
+	other := f.job(t, s.shellRef, nil, []string{"saw"}, `cat /cache/file >saw 2>/dev/null || echo none >saw`)
 	other.App, other.Cache = "other", []string{"/cache"}
 	if _, err := f.Run(t.Context(), other); err != nil {
 		t.Fatal(err)
@@ -233,22 +229,20 @@ func TestCacheIsKept(t *testing.T) {
 	}
 }
 
-func TestFailures(t *testing.T) {
-	t.Parallel()
+func (s *suite) failures(t *testing.T) {
 	f := start(t)
-	goRef, shellRef := goToolchain(t), shell(t)
 	for name, test := range map[string]struct {
 		toolchain, command, want string
 		timeout                  time.Duration
 	}{
-		"exit code":         {shellRef, `exit 3`, "exited with 3", 0},
-		"unknown program":   {goRef, `make all`, "make cannot be executed in the toolchain", 0},
-		"no shell":          {goRef, `go version && go env`, "needs /bin/sh, which the toolchain", 0},
-		"broken command":    {goRef, `go build "`, "is not valid", 0},
+		"exit code":         {s.shellRef, `exit 3`, "exited with 3", 0},
+		"unknown program":   {s.goRef, `make all`, "make cannot be executed in the toolchain", 0},
+		"no shell":          {s.goRef, `go version && go env`, "needs /bin/sh, which the toolchain", 0},
+		"broken command":    {s.goRef, `go build "`, "is not valid", 0},
 		"no toolchain":      {"", `true`, "no build.toolchain", 0},
 		"bad toolchain":     {"Not A Reference", `true`, "is not a reference", 0},
-		"missing toolchain": {toolchains.registry.Host + "/toolchain/none:1", `true`, "is not in its registry", 0},
-		"timeout":           {shellRef, `sleep 600`, "longer than the recipe's timeout of 1s", time.Second},
+		"missing toolchain": {s.registry.Host + "/toolchain/none:1", `true`, "is not in its registry", 0},
+		"timeout":           {s.shellRef, `sleep 600`, "longer than the recipe's timeout of 1s", time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -266,10 +260,9 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-func TestCancelKillsTheContainer(t *testing.T) {
-	t.Parallel()
+func (s *suite) cancelKillsTheContainer(t *testing.T) {
 	f := start(t)
-	job := f.job(t, shell(t), nil, nil, `echo running; sleep 600`)
+	job := f.job(t, s.shellRef, nil, nil, `echo running; sleep 600`)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stop")
 	ended := make(chan error, 1)
@@ -304,16 +297,15 @@ func (f *fixture) running(t *testing.T, ended <-chan error) {
 	}
 }
 
-func TestLeftoversOfAKilledBuilderAreRemoved(t *testing.T) {
-	t.Parallel()
+func (s *suite) leftoversOfAKilledBuilderAreRemoved(t *testing.T) {
 	f := start(t)
-	if _, err := f.Run(t.Context(), f.job(t, shell(t), nil, nil, `echo pulled`)); err != nil {
+	if _, err := f.Run(t.Context(), f.job(t, s.shellRef, nil, nil, `echo pulled`)); err != nil {
 		t.Fatal(err)
 	}
 	leave := func(version, instance string, deadline time.Time) string {
 		t.Helper()
 		labels := map[string]string{"tagship.build": "web@" + version, "tagship.instance": instance, "tagship.deadline": strconv.FormatInt(deadline.Unix(), 10)}
-		made, err := f.engine.ContainerCreate(t.Context(), &container.Config{Image: shell(t), Cmd: []string{"sleep", "600"}, Labels: labels}, nil, nil, nil, "")
+		made, err := f.engine.ContainerCreate(t.Context(), &container.Config{Image: s.shellRef, Cmd: []string{"sleep", "600"}, Labels: labels}, nil, nil, nil, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +325,7 @@ func TestLeftoversOfAKilledBuilderAreRemoved(t *testing.T) {
 	if _, err := f.engine.VolumeCreate(t.Context(), volume.CreateOptions{Labels: map[string]string{"tagship.build": "web@v1.2.3", "tagship.instance": f.instance}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Run(t.Context(), f.job(t, shell(t), nil, nil, `echo again`)); err != nil {
+	if _, err := f.Run(t.Context(), f.job(t, s.shellRef, nil, nil, `echo again`)); err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]bool{same: false, old: false, other: true, foreign: true} {
@@ -353,7 +345,7 @@ func TestMirrorAndCopyOfTheEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reference, err := registry.PushShell()
+	reference, err := registry.PushShell(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

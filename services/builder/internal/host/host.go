@@ -92,7 +92,7 @@ func run(ctx context.Context, line, dir string, env map[string]string, job build
 	if _, err := fmt.Fprintf(job.Log, "+ %s\n", line); err != nil {
 		return fmt.Errorf("write log: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, file, program.Args[1:]...) //nolint:gosec // running the recipe's command is the purpose
+	cmd := exec.CommandContext(ctx, file, program.Args[1:]...)
 	cmd.Args[0] = program.Args[0]
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, job.Log, job.Log
 	for _, name := range slices.Sorted(maps.Keys(env)) {

@@ -145,7 +145,7 @@ func TestLeftoversOfAKilledBuilder(t *testing.T) {
 	t.Parallel()
 	var log buildtest.Log
 	job := buildtest.Job(t, &log, nil, nil, `true`)
-	left := exec.Command("sleep", "600")
+	left := exec.CommandContext(t.Context(), "sleep", "600")
 	left.Env = []string{"TAGSHIP_TREE=" + job.Tree.Name()}
 	if err := left.Start(); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func killMarked(dir string) {
 		if killOnce(mark) == 0 {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 }
 
@@ -36,7 +36,7 @@ func killOnce(mark []byte) (alive int) {
 		return 0 // the pattern is well-formed
 	}
 	for _, file := range files {
-		environ, err := os.ReadFile(file) //nolint:gosec // a path under /proc
+		environ, err := os.ReadFile(file)
 		if err != nil {
 			continue // ended meanwhile, or another user's
 		}

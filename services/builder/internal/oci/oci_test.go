@@ -164,7 +164,7 @@ func entries(t *testing.T, l v1.Layer) (all []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer content.Close() //nolint:errcheck // only read from
+	defer content.Close()
 	archive := tar.NewReader(content)
 	for {
 		header, err := archive.Next()
