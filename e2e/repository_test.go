@@ -137,6 +137,14 @@ func (g *gate) reached() {
 	})
 }
 
+// again forgets the build that waits.
+func (g *gate) again() {
+	g.t.Helper()
+	if err := os.Remove(g.path + ".reached"); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
 func (g *gate) open() {
 	g.t.Helper()
 	if err := os.Remove(g.path); err != nil {

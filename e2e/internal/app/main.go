@@ -33,11 +33,18 @@ func main() {
 }
 
 // build makes out/ from the source. A file called gate in the source names a
-// file outside of it: the build says there that it has begun, and ends when the
-// file is gone.
+// file outside of it: the build says there that it has begun, and goes on when
+// the file is gone. A file called takes says how long the build is to take.
 func build() error {
 	if err := waitAt("gate"); err != nil {
 		return err
+	}
+	if takes, err := os.ReadFile("takes"); err == nil {
+		delay, err := time.ParseDuration(strings.TrimSpace(string(takes)))
+		if err != nil {
+			return err
+		}
+		<-time.After(delay)
 	}
 	if _, err := os.Stat("broken"); err == nil {
 		return errors.New("broken on purpose")
