@@ -13,6 +13,10 @@ type Delivery[M Event] struct {
 	Origin  Cause     // where the message is stored; the cause of the facts that follow from it
 	Time    time.Time // when it was stored
 	Attempt int       // 1 for the first delivery
+	// First is the sequence under which the message was stored first. It differs
+	// from Origin's for a dead letter that is replayed, and says how old the
+	// message really is beside others of its stream.
+	First uint64
 }
 
 // Handler does one step for one message and returns the facts to publish. It
@@ -25,6 +29,8 @@ type Recorded struct {
 	Fact Fact
 	Seq  uint64
 	Time time.Time // when it was stored
+	// First is the sequence under which it was stored first; see [Delivery].
+	First uint64
 }
 
 // Stored tells where a published message is.

@@ -243,6 +243,9 @@ func (b *Bus) Replay(ctx context.Context, seq uint64, by string) error {
 	}
 	msg := &nats.Msg{Subject: l.Subject, Data: l.Payload, Header: l.Header}
 	msg.Header.Set(HeaderOnly, l.Consumer)
+	if msg.Header.Get(HeaderFirst) == "" { // kept, where it is a replay that died again
+		msg.Header.Set(HeaderFirst, strconv.FormatUint(l.Origin.Seq, 10))
+	}
 	// Should this process die before it has written down what it did, the next
 	// replay finds the message of this one.
 	if _, err := b.state(ctx, statement{stream: l.Origin.Stream, header: HeaderReplay, id: deadKey(seq), since: l.At, msg: msg}); err != nil {

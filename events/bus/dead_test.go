@@ -21,9 +21,11 @@ func TestReplay(t *testing.T) {
 	s := eventstest.NewServer(t)
 	b := s.Bus("builder", func(o *bus.Options) { o.Log = discard() })
 	var calls, others atomic.Int32
+	var first atomic.Uint64
 	mended := make(chan struct{})
-	worker := onBuild(func(context.Context, request) ([]events.Fact, error) {
+	worker := onBuild(func(_ context.Context, d request) ([]events.Fact, error) {
 		calls.Add(1)
+		first.Store(d.First)
 		select {
 		case <-mended:
 			return []events.Fact{doneFact("v1")}, nil
@@ -62,6 +64,9 @@ func TestReplay(t *testing.T) {
 	}
 	record.Wait("build.done.web.v1")
 	record.Settled()
+	if first.Load() != letter.Origin.Seq {
+		t.Errorf("the replayed message says that it was stored first at %d, expected %d", first.Load(), letter.Origin.Seq)
+	}
 	mustBe(t, b.Replay(t.Context(), letter.Seq, "bob"), events.ErrConflict)
 	mustBe(t, b.Drop(t.Context(), letter.Seq, "bob"), events.ErrConflict)
 	record.Settled()

@@ -40,9 +40,25 @@ func newMetrics(registry prometheus.Registerer, b *Bus) (*metrics, error) {
 	return m, errors.Join(registry.Register(m.messages), registry.Register(m.seconds), registry.Register(m.live))
 }
 
-func (m *metrics) settled(c Consumer, result outcome, took time.Duration) {
-	m.messages.WithLabelValues(c.Stream, c.Name, string(result)).Inc()
-	m.seconds.WithLabelValues(c.Stream, c.Name).Observe(took.Seconds())
+// of makes the series of one consumer. They begin at zero, so that the first
+// dead letter is seen as a change.
+func (m *metrics) of(c Consumer) *consumerMetrics {
+	messages := map[outcome]prometheus.Counter{}
+	for _, o := range outcomes() {
+		messages[o] = m.messages.WithLabelValues(c.Stream, c.Name, string(o))
+	}
+	return &consumerMetrics{messages: messages, seconds: m.seconds.WithLabelValues(c.Stream, c.Name)}
+}
+
+// consumerMetrics are the series of one consumer.
+type consumerMetrics struct {
+	messages map[outcome]prometheus.Counter
+	seconds  prometheus.Observer
+}
+
+func (m *consumerMetrics) settled(result outcome, took time.Duration) {
+	m.messages[result].Inc()
+	m.seconds.Observe(took.Seconds())
 }
 
 func (m *metrics) unregister() {

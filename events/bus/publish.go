@@ -18,6 +18,8 @@ const (
 	HeaderID = "Tagship-Id"
 	// HeaderReplay is the place in DEAD of the dead letter that a message replays.
 	HeaderReplay = "Tagship-Replay"
+	// HeaderFirst is the sequence under which a replayed message was stored first.
+	HeaderFirst = "Tagship-First"
 	// HeaderOnly names the one consumer that a replayed message is meant for.
 	HeaderOnly = "Tagship-Only"
 )

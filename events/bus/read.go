@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,7 +134,16 @@ func recorded(raw *rawMessage) (events.Recorded, error) {
 	if !ok {
 		return events.Recorded{}, fmt.Errorf("%s is a request", raw.Subject)
 	}
-	return events.Recorded{Fact: fact, Seq: raw.Seq, Time: raw.Time}, nil
+	return events.Recorded{Fact: fact, Seq: raw.Seq, Time: raw.Time, First: firstSeq(raw.Header, raw.Seq)}, nil
+}
+
+// firstSeq is where a message was stored first: where it is, unless it is a replay.
+func firstSeq(header nats.Header, seq uint64) uint64 {
+	first, err := strconv.ParseUint(header.Get(HeaderFirst), 10, 64)
+	if err != nil || first == 0 || first > seq {
+		return seq
+	}
+	return first
 }
 
 // LastSeq is the sequence of the newest message that matches a filter, 0 if

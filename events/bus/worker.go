@@ -58,7 +58,7 @@ func Handle[M events.Event](h events.Handler[M]) HandleFunc {
 		if !ok {
 			return nil, events.Permanent(fmt.Errorf("%s on %s is no message for this worker", d.Message.Kind(), d.Message.Subject()))
 		}
-		return h(ctx, events.Delivery[M]{Message: m, Origin: d.Origin, Time: d.Time, Attempt: d.Attempt})
+		return h(ctx, events.Delivery[M]{Message: m, Origin: d.Origin, Time: d.Time, Attempt: d.Attempt, First: d.First})
 	}
 }
 
@@ -132,6 +132,7 @@ type worker struct {
 	source  jetstream.Consumer
 	log     *zap.Logger
 	stats   *consumerStats
+	metrics *consumerMetrics
 	beat    time.Duration
 	started time.Time
 }
@@ -145,6 +146,7 @@ func (b *Bus) newWorker(w Worker, source jetstream.Consumer) *worker {
 		Worker: w, bus: b, source: source,
 		log:     b.log.With(zap.String("stream", w.Consumer.Stream), zap.String("consumer", w.Consumer.Name)),
 		stats:   b.stats.of(w.Consumer),
+		metrics: b.metrics.of(w.Consumer),
 		beat:    ackWait / 4,
 		started: time.Now(),
 	}
@@ -277,7 +279,7 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) {
 	facts, err := w.work(work, d)
 	result := w.settle(work, d, facts, err)
 	w.stats.finish(began, result)
-	w.bus.metrics.settled(w.Consumer, result, time.Since(began))
+	w.metrics.settled(result, time.Since(began))
 	if err != nil && result != outcomeDone && result != outcomeSkipped {
 		span.SetStatus(codes.Error, err.Error())
 	}
@@ -304,7 +306,7 @@ func (w *worker) work(ctx context.Context, d *delivery) (facts []events.Fact, er
 			facts, err = nil, fmt.Errorf("handler panicked: %v", r)
 		}
 	}()
-	return w.Handle(ctx, events.Delivery[events.Event]{Message: event, Origin: d.origin, Time: d.time, Attempt: d.attempt})
+	return w.Handle(ctx, events.Delivery[events.Event]{Message: event, Origin: d.origin, Time: d.time, Attempt: d.attempt, First: firstSeq(d.msg.Headers(), d.origin.Seq)})
 }
 
 // heartbeat tells the server at every quarter of AckWait that the message is in

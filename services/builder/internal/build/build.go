@@ -137,7 +137,7 @@ func (b *Builder) TagSeen(ctx context.Context, d events.Delivery[*events.TagSeen
 	case done != nil:
 		return o.already(done)
 	}
-	o.seen, o.seq = d.Message, d.Origin.Seq
+	o.seen, o.seq = d.Message, d.First
 	return b.build(ctx, o)
 }
 
@@ -164,7 +164,7 @@ func (b *Builder) Requested(ctx context.Context, d events.Delivery[*events.Reque
 	if !ok {
 		return nil, events.Permanent(fmt.Errorf("look up %s: found a %s", subject, recorded.Fact.Kind()))
 	}
-	o.seen, o.seq = seen, recorded.Seq
+	o.seen, o.seq = seen, recorded.First
 	return b.build(ctx, o)
 }
 
