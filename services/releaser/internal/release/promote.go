@@ -95,11 +95,11 @@ func (r *Releaser) promoteOnce(ctx context.Context, origin events.Cause, c candi
 	if err != nil {
 		return err
 	}
-	wanted, _, found, err := last[*events.ReleaseWanted](ctx, r.record, subject)
+	wanted, err := r.furthest(ctx, subject)
 	if err != nil {
 		return err
 	}
-	if found && wanted.TagSeq >= c.tagSeq {
+	if wanted != nil && wanted.TagSeq >= c.tagSeq {
 		return events.Skip("superseded by %s in %s", wanted.Version, env)
 	}
 	failed, _, found, err := last[*events.ReleaseFailed](ctx, r.record, events.KindReleaseFailed.Subject(env, app))
@@ -119,4 +119,23 @@ func (r *Releaser) promoteOnce(ctx context.Context, origin events.Cause, c candi
 		return fmt.Errorf("want %s %s in %s: %w", app, c.release.Version, env, err)
 	}
 	return nil
+}
+
+// furthest is the release.wanted of the newest tag, nil if there is none. Where a
+// person went back to an older version it is not the last one: automation must
+// not bring a version that lies between the two.
+func (r *Releaser) furthest(ctx context.Context, subject string) (*events.ReleaseWanted, error) {
+	furthest, _, found, err := last[*events.ReleaseWanted](ctx, r.record, subject)
+	if err != nil || !found || furthest.Promoted != "" { // what was promoted was newer than all before it
+		return furthest, err
+	}
+	for recorded, err := range r.record.Facts(ctx, subject, false) {
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", subject, err)
+		}
+		if wanted, ok := recorded.Fact.(*events.ReleaseWanted); ok && wanted.TagSeq > furthest.TagSeq {
+			furthest = wanted
+		}
+	}
+	return furthest, nil
 }

@@ -460,10 +460,14 @@ func TestPromoteBuilds(t *testing.T) {
 		want    []string
 		skip    string
 	}{
-		"newer":      {[]events.Fact{wanted("dev", "v1", 1)}, "v2", 2, []string{"wanted v1", "wanted v2 from build"}, ""},
-		"first":      {nil, "v2", 2, []string{"wanted v2 from build"}, ""},
-		"older":      {[]events.Fact{wanted("dev", "v3", 3)}, "v2", 2, []string{"wanted v3"}, "superseded by v3 in dev"},
-		"same":       {[]events.Fact{wanted("dev", "v2", 2)}, "v2", 2, []string{"wanted v2"}, "superseded by v2 in dev"},
+		"newer": {[]events.Fact{wanted("dev", "v1", 1)}, "v2", 2, []string{"wanted v1", "wanted v2 from build"}, ""},
+		"first": {nil, "v2", 2, []string{"wanted v2 from build"}, ""},
+		"older": {[]events.Fact{wanted("dev", "v3", 3)}, "v2", 2, []string{"wanted v3"}, "superseded by v3 in dev"},
+		"same":  {[]events.Fact{wanted("dev", "v2", 2)}, "v2", 2, []string{"wanted v2"}, "superseded by v2 in dev"},
+		"between the newest and what a person went back to": {[]events.Fact{wanted("dev", "v3", 3), wanted("dev", "v1", 1)}, "v2", 2,
+			[]string{"wanted v3", "wanted v1"}, "superseded by v3 in dev"},
+		"newer than all, after a person went back": {[]events.Fact{wanted("dev", "v3", 3), wanted("dev", "v1", 1)}, "v4", 4,
+			[]string{"wanted v3", "wanted v1", "wanted v4 from build"}, ""},
 		"not failed": {[]events.Fact{failure("v1"), wanted("dev", "v0", 1)}, "v2", 2, []string{`failed v1 running "": bad`, "wanted v0", "wanted v2 from build"}, ""},
 		"failed before": {[]events.Fact{failure("v2"), wanted("dev", "v0", 1)}, "v2", 2, []string{`failed v2 running "": bad`, "wanted v0"},
 			"v2 has failed in dev before; request it to try again"},
