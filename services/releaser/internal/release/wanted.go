@@ -218,8 +218,18 @@ func (r *Releaser) bringBack(ctx context.Context, a attempt, l *ledger) error {
 	return r.settle(ctx, a.env, p)
 }
 
-// abandon ends a release that the target's trouble has kept from ending for too long.
+// abandon ends a release that the target's trouble has kept from ending for too
+// long. What was recorded meanwhile makes it decide again.
 func (r *Releaser) abandon(ctx context.Context, a attempt, trouble error) error {
+	for {
+		err := r.abandonOnce(ctx, a, trouble)
+		if !errors.Is(err, events.ErrConflict) {
+			return err
+		}
+	}
+}
+
+func (r *Releaser) abandonOnce(ctx context.Context, a attempt, trouble error) error {
 	l, err := r.readLedger(ctx, a)
 	if err != nil {
 		return err
