@@ -24,9 +24,6 @@ const Unknown = "_"
 var (
 	appName   = regexp.MustCompile(`^[a-z0-9]+([._/-][a-z0-9]+)*$`)
 	placeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-	digest    = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	// An object name of SHA-1 or SHA-256, see hash-function-transition in git's documentation.
-	commit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 )
 
 // CheckApp says what is wrong with the name of an app. An app's name is also its
@@ -96,11 +93,13 @@ func orUnknown(name string, check func(string) error) error {
 	return check(name)
 }
 
+// checkCommit says what is wrong with an object name of SHA-1 or SHA-256 (git,
+// hash-function-transition).
 func checkCommit(s string) error {
 	switch {
 	case s == "":
 		return errors.New("is missing, expected 40 or 64 hexadecimal digits")
-	case !commit.MatchString(s):
+	case len(s) != 40 && len(s) != 64, !isHex(s):
 		return fmt.Errorf("%q is not a commit, expected 40 or 64 hexadecimal digits", s)
 	}
 	return nil
@@ -111,8 +110,18 @@ func CheckDigest(s string) error {
 	switch {
 	case s == "":
 		return errors.New("is missing, expected sha256: and 64 hexadecimal digits")
-	case !digest.MatchString(s):
+	case !isDigest(s):
 		return fmt.Errorf("%q is not a digest, expected sha256: and 64 hexadecimal digits", s)
 	}
 	return nil
+}
+
+func isDigest(s string) bool {
+	hex, found := strings.CutPrefix(s, "sha256:")
+	return found && len(hex) == 64 && isHex(hex)
+}
+
+// isHex does without a regular expression, for it looks at every message.
+func isHex(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') })
 }

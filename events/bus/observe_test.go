@@ -115,7 +115,14 @@ tagship_in_flight{consumer="builder",service="builder",stream="TAGS"} 0
 # HELP tagship_messages_total Deliveries of messages, by what became of them.
 # TYPE tagship_messages_total counter
 tagship_messages_total{consumer="builder",outcome="done",service="builder",stream="BUILDS"} 1
+tagship_messages_total{consumer="builder",outcome="done",service="builder",stream="TAGS"} 0
 `
+	// Every outcome has its series from the start: the first dead letter is a change.
+	for _, outcome := range []string{"skipped", "snoozed", "retried", "dead", "handed_back", "unsettled"} {
+		for _, stream := range []string{events.StreamBuilds, events.StreamTags} {
+			wanted += fmt.Sprintf("tagship_messages_total{consumer=\"builder\",outcome=%q,service=\"builder\",stream=%q} 0\n", outcome, stream)
+		}
+	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(wanted), "tagship_connected", "tagship_in_flight", "tagship_messages_total"); err != nil {
 		t.Error(err)
 	}
