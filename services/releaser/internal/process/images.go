@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -230,5 +231,10 @@ func unpackLayer(u *unpacker, layer v1.Layer) error {
 	if err != nil {
 		return fmt.Errorf("read a layer: %w", err)
 	}
-	return errors.Join(u.apply(content), content.Close())
+	err = u.apply(content)
+	if err == nil {
+		// The layer's digest is checked where its bytes end, which is behind the archive's end.
+		_, err = io.Copy(io.Discard, content)
+	}
+	return errors.Join(err, content.Close())
 }
