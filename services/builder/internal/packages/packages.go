@@ -71,16 +71,17 @@ func (p *Packager) make(of build.Identity, recipe events.RecipePackage, root *os
 	if recipe.Deb != nil {
 		return p.deb(of, recipe.Deb, root, folder)
 	}
-	file, err := root.Open(recipe.File)
+	// Looked at first, for to open a named pipe is to wait for its writer.
+	info, err := root.Stat(recipe.File)
+	if err == nil && !info.Mode().IsRegular() {
+		return build.PackageFile{}, build.Failf("%s is not a file", recipe.File)
+	}
+	var file *os.File
+	if err == nil {
+		file, err = root.Open(recipe.File)
+	}
 	if err != nil {
 		return build.PackageFile{}, build.Failf("%s cannot be read after the build: %v", recipe.File, cause(err))
-	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = build.Failf("%s is not a file", recipe.File)
-	}
-	if err != nil {
-		return build.PackageFile{}, errors.Join(err, file.Close())
 	}
 	return measure(file, path.Base(recipe.File))
 }

@@ -13,7 +13,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/blakesmith/ar"
 	"github.com/google/go-cmp/cmp"
@@ -197,5 +199,27 @@ func TestFailures(t *testing.T) {
 				t.Errorf("the reason %q holds a path of the builder", err)
 			}
 		})
+	}
+}
+
+func TestNamedPipeIsNoPackage(t *testing.T) {
+	t.Parallel()
+	root := buildtest.Tree(t, files())
+	if err := syscall.Mkfifo(filepath.Join(root.Name(), "out", "pipe"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := packages.New().Make(t.Context(), identity("v1"), []events.RecipePackage{{File: "out/pipe"}}, root, t.TempDir())
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		var failure *build.Failure
+		if !errors.As(err, &failure) || !strings.Contains(err.Error(), "is not a file") {
+			t.Errorf("error is %v, expected a failure that says that it is not a file", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("still waits for somebody to write into the pipe")
 	}
 }
