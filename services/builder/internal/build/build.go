@@ -175,7 +175,7 @@ type order struct {
 	ask          *events.Request // nil if nobody asked
 	by           string          // who asked; empty if nobody did
 	seen         *events.TagSeen
-	seq          uint64 // of the tag.seen fact
+	seq          uint64 // of the tag.seen fact, when it was first stored
 }
 
 // already is the outcome where the version is built. A request is answered,

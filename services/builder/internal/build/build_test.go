@@ -113,7 +113,9 @@ func (f *fixture) work(t *testing.T, run executor) {
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-stopped
+		if err := <-stopped; err != nil && !errors.Is(err, context.Canceled) { // stopped before it had begun
+			t.Errorf("the builder stopped with %v", err)
+		}
 	})
 }
 
@@ -430,7 +432,7 @@ func TestLeftoversOfAKilledBuilderAreRemoved(t *testing.T) {
 	f.see(t, "v2", buildtest.Recipe(), nil)
 	f.Wait(events.KindBuildDone.Subject("web", "v2"))
 	// The same version again, in the folder that a killed attempt left.
-	d := events.Delivery[*events.TagSeen]{Message: &events.TagSeen{}, Origin: events.Cause{Stream: events.StreamTags, Seq: 1}}
+	d := events.Delivery[*events.TagSeen]{Message: &events.TagSeen{}, Origin: events.Cause{Stream: events.StreamTags, Seq: 1}, First: 1}
 	recorded, err := f.tags.Last(t.Context(), events.KindTagSeen.Subject("web", "v1"))
 	if err != nil {
 		t.Fatal(err)

@@ -27,8 +27,9 @@ import (
 // defaultTimeout holds for recipes that were read before the field had a default.
 const defaultTimeout = 30 * time.Minute
 
-// sourceLimits are far above any repository that is built on purpose, and far below a full disk.
-var sourceLimits = tree.Limits{Files: 1_000_000, Bytes: 16 << 30}
+// Limits bound a source, and what a build makes of it: far above anything that
+// is built on purpose, and far below a full disk.
+func Limits() tree.Limits { return tree.Limits{Files: 1_000_000, Bytes: 16 << 30} }
 
 // run does everything between build.started and build.done in a folder of its own.
 func (b *Builder) run(ctx context.Context, o order) (_ *events.BuildDone, err error) {
@@ -116,7 +117,7 @@ func (b *Builder) fetch(ctx context.Context, digest string, root *os.Root) (_ ti
 	if err != nil {
 		return time.Time{}, fmt.Errorf("fetch source %s: %w", digest, err)
 	}
-	newest, err := tree.Unpack(unzipped, root, sourceLimits)
+	newest, err := tree.Unpack(unzipped, root, Limits())
 	if err != nil {
 		return time.Time{}, Blame("unpack source", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -64,7 +65,7 @@ func (r *Registry) Close() error {
 		return err
 	}
 	for _, reference := range r.pulled {
-		if _, err := engine.ImageRemove(context.Background(), reference, image.RemoveOptions{Force: true}); err != nil && !client.IsErrNotFound(err) {
+		if _, err := engine.ImageRemove(context.Background(), reference, image.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}

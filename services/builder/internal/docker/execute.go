@@ -20,9 +20,6 @@ import (
 	"github.com/tagship/tagship/services/builder/internal/tree"
 )
 
-// outputLimits bound what is copied out of a container.
-var outputLimits = tree.Limits{Files: 1_000_000, Bytes: 16 << 30}
-
 // execute runs a container to its end.
 func (r *run) execute(ctx context.Context, id string, program command.Program) error {
 	attached, err := r.engine.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdout: true, Stderr: true})
@@ -171,7 +168,7 @@ func (r *run) place(output string, content io.Reader) error {
 	if err != nil {
 		return build.Failf("output %s leads out of the source: %v", output, err)
 	}
-	_, err = tree.Unpack(content, root, outputLimits)
+	_, err = tree.Unpack(content, root, build.Limits())
 	if err := errors.Join(err, root.Close()); err != nil {
 		return build.Blame("copy "+output+" out of the container", err)
 	}
