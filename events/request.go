@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -209,16 +208,10 @@ func (r *Request) parseShorthand(text string) error {
 // parseObject reads the fields one by one, for package json would pass over a
 // field that is given twice, and take App for app.
 func (r *Request) parseObject(c *fieldChecks, text string) error {
-	var whole json.RawMessage
-	syntax := json.NewDecoder(strings.NewReader(text))
-	if err := syntax.Decode(&whole); err != nil {
-		return describeJSON(err)
+	if !json.Valid([]byte(text)) {
+		return decodeJSON([]byte(text), new(json.RawMessage)) // tells what is wrong
 	}
-	if err := atEnd(syntax); err != nil {
-		return err
-	}
-
-	fields := json.NewDecoder(bytes.NewReader(whole))
+	fields := json.NewDecoder(strings.NewReader(text))
 	if _, err := fields.Token(); err != nil { // the opening brace
 		return describeJSON(err)
 	}
