@@ -26,6 +26,7 @@ const (
 	headerDeadStored   = "Tagship-Dead-Stored"
 	headerDeadAttempts = "Tagship-Dead-Attempts"
 	headerDeadReason   = "Tagship-Dead-Reason"
+	headerDeadHeaders  = "Tagship-Dead-Headers" // where the message's own are too long to go with it
 	headerDeadPrefix   = "Tagship-Dead-"
 )
 
@@ -95,6 +96,10 @@ func (l DeadLetter) subject() string {
 
 func (l DeadLetter) message() *nats.Msg {
 	msg := &nats.Msg{Subject: l.subject(), Data: l.Payload, Header: nats.Header{}}
+	if n := headerSize(l.Header); n > mostHeaders {
+		msg.Header.Set(headerDeadHeaders, fmt.Sprintf("%d bytes left out", n))
+		l.Header = nil
+	}
 	for name, values := range l.Header {
 		// Instructions to JetStream were meant for the message's own stream.
 		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, headerDeadPrefix) && name != HeaderID && name != HeaderOnly && name != HeaderReplay {
@@ -112,6 +117,21 @@ func (l DeadLetter) message() *nats.Msg {
 		msg.Header.Set(headerDeadPrefix+"Id", id)
 	}
 	return msg
+}
+
+// mostHeaders is how many bytes of a message's own headers go with it. NATS takes
+// 64 KiB of headers, those of the dead letter included; the message itself stays
+// in its stream with all that it had.
+const mostHeaders = 48 << 10
+
+func headerSize(h nats.Header) int {
+	size := 0
+	for name, values := range h {
+		for _, value := range values {
+			size += len(name) + len(": ") + len(value) + len("\r\n")
+		}
+	}
+	return size
 }
 
 // publishDead stores a dead letter, once per consumer and message.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -166,4 +167,47 @@ func TestDeadLetterUnpublishable(t *testing.T) {
 	}
 	record.Settled()
 	record.Once("build.failed.web.v1")
+}
+
+// TestLastWordsUnpublishable gives up on a message with a fact that can never be
+// stored, and wants the dead letter none the less.
+func TestLastWordsUnpublishable(t *testing.T) {
+	t.Parallel()
+	for name, fact := range map[string]events.Fact{
+		"invalid":  failedFact("", "no version"),
+		"too long": failedFact("v1", strings.Repeat("x", 600<<10)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := eventstest.NewServer(t).Bus("builder", func(o *bus.Options) { o.Log = discard() })
+			asked := ask(t, b, "v1")
+			worker := onBuild(func(context.Context, request) ([]events.Fact, error) {
+				return nil, events.Permanent(errors.New("no space left"))
+			})
+			worker.GaveUp = func(events.Event, error) []events.Fact { return []events.Fact{fact} }
+			run(t, b, worker)
+			if l := eventstest.NewRecorder(t, b).Dead(1)[0]; l.Reason != "no space left" || l.Origin != asked {
+				t.Errorf("saw %+v", l)
+			}
+		})
+	}
+}
+
+// TestDeadLetterWithLongHeaders gives up on a message whose headers leave no room
+// for those of the dead letter.
+func TestDeadLetterWithLongHeaders(t *testing.T) {
+	t.Parallel()
+	s := eventstest.NewServer(t)
+	b := s.Bus("builder", func(o *bus.Options) { o.Log = discard() })
+	if err := b.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	msg := &nats.Msg{Subject: "build.web", Data: []byte("garbage"), Header: nats.Header{"Long": {strings.Repeat("x", 65000)}}}
+	if _, err := s.JetStream().PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, onBuild(func(context.Context, request) ([]events.Fact, error) { return nil, errors.New("called") }))
+	if l := eventstest.NewRecorder(t, b).Dead(1)[0]; string(l.Payload) != "garbage" {
+		t.Errorf("saw %+v", l)
+	}
 }

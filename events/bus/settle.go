@@ -160,9 +160,14 @@ func retryDelay(failures int) time.Duration {
 }
 
 // bury gives up on a message: the facts that say so, the dead letter, and only
-// then the end of the message. If any of it cannot be stored, the message stays.
+// then the end of the message. If any of it cannot be stored now, the message
+// stays; facts that can never be stored do not keep back the dead letter.
 func (w *worker) bury(ctx context.Context, d *delivery, reason error) outcome {
 	err := w.publishAll(ctx, w.lastWords(d, reason))
+	if err != nil && lasting(err) && ctx.Err() == nil {
+		d.log.Error("nobody is told that the message is given up on", zap.Error(err))
+		err = nil
+	}
 	if err == nil {
 		err = w.bus.publishDead(ctx, w.deadLetter(d, reason))
 	}

@@ -288,6 +288,12 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) {
 // work decodes a message and calls the handler, guarding against messages that
 // kill their worker and against panics.
 func (w *worker) work(ctx context.Context, d *delivery) (facts []events.Fact, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			d.log.Error("handler panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			facts, err = nil, fmt.Errorf("handler panicked: %v", r)
+		}
+	}()
 	event, err := events.Decode(d.subject, d.msg.Data())
 	if err != nil {
 		if w.Malformed == nil {
@@ -300,12 +306,6 @@ func (w *worker) work(ctx context.Context, d *delivery) (facts []events.Fact, er
 	if err := w.beginAttempt(ctx, d); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			d.log.Error("handler panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
-			facts, err = nil, fmt.Errorf("handler panicked: %v", r)
-		}
-	}()
 	return w.Handle(ctx, events.Delivery[events.Event]{Message: event, Origin: d.origin, Time: d.time, Attempt: d.attempt, First: firstSeq(d.msg.Headers(), d.origin.Seq)})
 }
 

@@ -196,6 +196,29 @@ func TestMalformed(t *testing.T) {
 	record.Dead(0)
 }
 
+// TestMalformedPanics wants a message whose very refusal panics to be tried
+// again like any other, and to kill nobody.
+func TestMalformedPanics(t *testing.T) {
+	t.Parallel()
+	s := eventstest.NewServer(t)
+	b := s.Bus("builder", func(o *bus.Options) { o.Log = discard() })
+	worker := onBuild(func(context.Context, request) ([]events.Fact, error) { return nil, errors.New("called") })
+	worker.Malformed = func(string, []byte, error) events.Fact { panic("cannot be refused") }
+	if err := b.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.JetStream().Publish(t.Context(), "build.web", []byte("garbage")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, worker)
+	eventstest.Eventually(t, func() error {
+		if all, err := b.Retrying(t.Context()); err != nil || len(all) != 1 || !strings.Contains(all[0].Error, "cannot be refused") {
+			return fmt.Errorf("wanted a message to be tried again, saw %+v, %v", all, err)
+		}
+		return nil
+	})
+}
+
 // TestPoison lets a message kill five workers.
 func TestPoison(t *testing.T) {
 	t.Parallel()
