@@ -19,6 +19,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/volume"
+	"github.com/docker/docker/client"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -199,7 +200,7 @@ func TestInContainers(t *testing.T) { // not in parallel: it needs the processor
 	cfg := section(registry.Host, ExecutorAuto)
 	cfg.Toolchains = map[string]string{"golang:1.26": toolchain}
 	start(t, cfg, server.Bus(Name))
-	t.Cleanup(func() { removeVolumes(t, registry.Host) })
+	t.Cleanup(func() { removeVolumes(t, engine, registry.Host) })
 
 	recipe := buildtest.Recipe()
 	recipe.Build.Toolchain, recipe.Build.Cache = "golang:1.26", []string{"/root/.cache/go-build"}
@@ -223,15 +224,14 @@ func TestInContainers(t *testing.T) { // not in parallel: it needs the processor
 			t.Error(err)
 		}
 	})
-	if printed := runImage(t, done.Image.Ref()); printed != "web v1.0.0\n" {
+	if printed := runImage(t, engine, done.Image.Ref()); printed != "web v1.0.0\n" {
 		t.Errorf("the image printed %q", printed)
 	}
 }
 
 // runImage runs an image to its end and returns what it printed.
-func runImage(t *testing.T, reference string) string {
+func runImage(t *testing.T, engine *client.Client, reference string) string {
 	t.Helper()
-	engine := buildtest.Engine(t)
 	made, err := engine.ContainerCreate(t.Context(), &container.Config{Image: reference, Tty: true}, nil, nil, nil, "")
 	if err != nil {
 		t.Fatal(err)
@@ -261,9 +261,8 @@ func runImage(t *testing.T, reference string) string {
 	return strings.ReplaceAll(text.String(), "\r\n", "\n") // a terminal's line ends
 }
 
-func removeVolumes(t *testing.T, instance string) {
+func removeVolumes(t *testing.T, engine *client.Client, instance string) {
 	t.Helper()
-	engine := buildtest.Engine(t)
 	ctx := context.WithoutCancel(t.Context())
 	volumes, err := engine.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "tagship.instance="+instance))})
 	if err != nil {
