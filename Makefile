@@ -13,7 +13,6 @@ TESTFLAGS ?= -p=2 -parallel=4 -timeout=20m
 # The race detector needs cgo, and Go switches cgo off where it finds no C compiler.
 RACE      := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 FUZZTIME  ?= 10s
-BENCH     ?= .
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test race lint fmt fuzz bench vuln
@@ -44,8 +43,8 @@ fmt: ## Format the code
 fuzz: ## Run every fuzz target for FUZZTIME
 	.ci/fuzz $(FUZZTIME)
 
-bench: ## Run the benchmarks that match BENCH
-	go test -run='^$$' -bench='$(BENCH)' -benchmem -p=1 work
+bench: ## Measure the worker loop, its delay, many tags at once, and the programs
+	go run ./e2e/bench
 
 vuln: ## Look for known vulnerabilities (needs the network)
 	$(GOVULNCHECK) work
