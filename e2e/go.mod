@@ -11,7 +11,7 @@ require (
 	github.com/tagship/tagship/events v0.0.0
 	go.uber.org/zap v1.28.0
 	golang.org/x/crypto v0.58.0
-	golang.org/x/sync v0.22.0
+	golang.org/x/sync v0.24.0
 )
 
 require (

@@ -167,8 +167,11 @@ func startLoad(ctx context.Context, url string) *load {
 	l := &load{cancel: cancel}
 	for range 4 {
 		l.workers.Go(func() {
+			pace := time.NewTicker(5 * time.Millisecond)
+			defer pace.Stop()
 			for ctx.Err() == nil {
 				l.one(ctx, url)
+				<-pace.C
 			}
 		})
 	}
@@ -187,7 +190,6 @@ func (l *load) one(ctx context.Context, url string) {
 		l.first = errors.Join(l.first, err)
 		l.mu.Unlock()
 	}
-	time.Sleep(2 * time.Millisecond)
 }
 
 func (l *load) report(say func(string, ...any)) error {

@@ -40,10 +40,10 @@ func (p *process) serve(ctx context.Context) error {
 	ready := &readiness{left: 4, all: func() {
 		group.Go(func() error { return p.report(ctx, watch) })
 	}}
-	start(p, ctx, group, ready, tagwatch.Name, p.config.tagwatch, tagwatch.Run)
-	start(p, ctx, group, ready, builder.Name, p.config.builder, builder.Run)
-	start(p, ctx, group, ready, releaser.Name, p.config.releaser, releaser.Run)
-	start(p, ctx, group, ready, cdnpush.Name, p.config.cdnpush, cdnpush.Run)
+	start(ctx, p, group, ready, tagwatch.Name, p.config.tagwatch, tagwatch.Run)
+	start(ctx, p, group, ready, builder.Name, p.config.builder, builder.Run)
+	start(ctx, p, group, ready, releaser.Name, p.config.releaser, releaser.Run)
+	start(ctx, p, group, ready, cdnpush.Name, p.config.cdnpush, cdnpush.Run)
 	err = group.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -69,7 +69,7 @@ func (p *process) connect(ctx context.Context, service string) (*bus.Bus, error)
 }
 
 // start runs one service with a runtime of its own.
-func start[C any](p *process, ctx context.Context, group *errgroup.Group, ready *readiness, name string, config C, run func(context.Context, C, daemon.Runtime) error) {
+func start[C any](ctx context.Context, p *process, group *errgroup.Group, ready *readiness, name string, config C, run func(context.Context, C, daemon.Runtime) error) {
 	group.Go(func() error {
 		data := filepath.Join(p.data, name)
 		if err := os.MkdirAll(data, 0o750); err != nil {
@@ -133,7 +133,7 @@ func (p *process) report(ctx context.Context, watch *bus.Bus) error {
 		return nil
 	})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // reading ended because everything does
 	}
 	return err
 }
