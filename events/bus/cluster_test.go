@@ -69,3 +69,34 @@ func TestCluster(t *testing.T) {
 	}
 	record.Dead(0)
 }
+
+// TestClusterReads reads what was just stored, also where the server places the
+// reader at a replica that is behind.
+func TestClusterReads(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("-short: three servers take a while")
+	}
+	c := eventstest.NewCluster(t, 3)
+	b := c[0].Bus("tagwatch", func(o *bus.Options) { o.URL, o.Topology.Replicas, o.Log = c.URL(), 3, discard() })
+	if err := b.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		fact := movedFact(fmt.Sprint(i))
+		stored, err := b.Publish(t.Context(), fact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var seen uint64
+		for r, err := range b.Facts(t.Context(), fact.Subject(), false) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen = r.Seq
+		}
+		if newest, err := b.Newest(t.Context(), events.KindTagMoved.All()); err != nil || len(newest) != 1 || newest[0].Seq != stored.Seq || seen != stored.Seq {
+			t.Fatalf("round %d: wanted to read up to %d, saw %d, and as the newest %+v, %v", i, stored.Seq, seen, newest, err)
+		}
+	}
+}

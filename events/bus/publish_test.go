@@ -183,13 +183,16 @@ func restricted(t *testing.T, deny ...string) (*eventstest.Server, func(*bus.Opt
 func TestDenied(t *testing.T) {
 	t.Parallel()
 	s, limited := restricted(t, "build.done.>", "$JS.API.STREAM.MSG.GET.TAGS", "$JS.API.CONSUMER.CREATE.RELEASES.>", "$KV.watch.>", "$JS.API.CONSUMER.CREATE.CDN.>")
-	s.Bus("admin")
+	there := &events.ReleaseRefused{Meta: events.Meta{ID: "there"}, Env: "dev", App: "web", Version: "v1", Reason: "bad"}
+	if _, err := s.Bus("admin").Publish(t.Context(), there); err != nil {
+		t.Fatal(err)
+	}
 	b := s.Bus("builder", limited, func(o *bus.Options) { o.Topology.Fixed = true })
 	free := s.Bus("builder", limited)
 	for name, do := range map[string]func() error{
 		"publish": func() error { _, err := b.Publish(t.Context(), doneFact("v1")); return err },
 		"look up": func() error { _, err := b.Last(t.Context(), "tag.seen.web.v1"); return err },
-		"list":    func() error { _, err := b.Newest(t.Context(), "release.done.>"); return err },
+		"list":    func() error { _, err := b.Newest(t.Context(), "release.refused.>"); return err },
 		"table":   func() error { return b.Table(bus.TableWatch).Put(t.Context(), "web", nil) },
 		"make consumer": func() error {
 			return free.Ensure(t.Context(), bus.Consumer{Name: "x", Stream: events.StreamCDN, Filters: []string{"cdn.*"}})

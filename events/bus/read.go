@@ -1,11 +1,14 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -190,7 +193,7 @@ func streamOf(filter string) (string, error) {
 // Newest returns the newest fact of each subject that matches a filter, in the
 // order in which they were stored. Garbage is passed over.
 func (b *Bus) Newest(ctx context.Context, filter string) ([]events.Recorded, error) {
-	var all []events.Recorded
+	newest := map[string]events.Recorded{} // a subject comes twice if it is written to meanwhile
 	for raw, err := range b.messages(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy}, false) {
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", filter, err)
@@ -200,9 +203,9 @@ func (b *Bus) Newest(ctx context.Context, filter string) ([]events.Recorded, err
 			b.log.Warn("passed over a malformed message", zap.String("subject", raw.Subject), zap.Uint64("seq", raw.Seq), zap.Error(err))
 			continue
 		}
-		all = append(all, r)
+		newest[raw.Subject] = r
 	}
-	return all, nil
+	return slices.SortedFunc(maps.Values(newest), func(a, b events.Recorded) int { return cmp.Compare(a.Seq, b.Seq) }), nil
 }
 
 // Facts returns the facts that match a filter, oldest first; with follow it then
@@ -226,13 +229,28 @@ func (b *Bus) Facts(ctx context.Context, filter string, follow bool) iter.Seq2[e
 }
 
 // messages reads a stream in order. Without follow it ends where the stream
-// ended when it began. All filters must lie in one stream.
+// ended when it began, as the leader tells: the server may place the reader at a
+// replica that is behind. All filters must lie in one stream.
 func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig, follow bool) iter.Seq2[*rawMessage, error] {
 	return func(yield func(*rawMessage, error) bool) {
 		stream, err := streamOf(cfg.FilterSubjects[0])
 		if err != nil {
 			yield(nil, err)
 			return
+		}
+		var end uint64
+		if !follow {
+			for _, filter := range cfg.FilterSubjects {
+				last, err := b.LastSeq(ctx, filter)
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				end = max(end, last)
+			}
+			if end == 0 {
+				return
+			}
 		}
 		cfg.InactiveThreshold = readerLife
 		var consumer jetstream.Consumer
@@ -244,10 +262,6 @@ func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig,
 			return
 		}
 		defer b.forgetReader(stream, consumer)
-		left := consumer.CachedInfo().NumPending
-		if left == 0 && !follow {
-			return
-		}
 		reader, err := consumer.Messages()
 		if err != nil {
 			yield(nil, err)
@@ -280,7 +294,7 @@ func (b *Bus) messages(ctx context.Context, cfg jetstream.OrderedConsumerConfig,
 				return
 			}
 			raw := &rawMessage{Subject: msg.Subject(), Seq: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Headers(), Data: msg.Data()}
-			if !yield(raw, nil) || !follow && meta.NumPending == 0 {
+			if !yield(raw, nil) || !follow && raw.Seq >= end {
 				return
 			}
 		}
