@@ -73,7 +73,7 @@ func build() error {
 			return err
 		}
 	}
-	fmt.Printf("built %s %s\n", name, version)
+	fmt.Fprintf(os.Stdout, "built %s %s\n", name, version)
 	return nil
 }
 
@@ -94,7 +94,7 @@ func waitAt(file string) error {
 	if err := os.WriteFile(gate+".reached", nil, 0o644); err != nil {
 		return err
 	}
-	fmt.Println("waiting at the gate")
+	fmt.Fprintln(os.Stdout, "waiting at the gate")
 	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
 		if _, err := os.Stat(gate); errors.Is(err, os.ErrNotExist) {
 			return nil
@@ -130,7 +130,7 @@ func serve() error {
 		return err
 	}
 	healthy := strings.TrimSpace(string(mode)) == "healthy"
-	fmt.Printf("%s starts, healthy: %t\n", strings.TrimSpace(string(says)), healthy)
+	fmt.Fprintf(os.Stdout, "%s starts, healthy: %t\n", strings.TrimSpace(string(says)), healthy)
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
