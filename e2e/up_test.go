@@ -106,7 +106,8 @@ func TestUpAsksTwice(t *testing.T) {
 	i.startWatched()
 	i.repos["web"].tag("v1.0.0")
 	i.delivered("web", "v1.0.0")
-	before, err := processesIn(i.data)
+	releaser := filepath.Join(i.data, "releaser")
+	before, err := processesIn(releaser)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func TestUpAsksTwice(t *testing.T) {
 	i.record.Once(events.KindBuildDone.Subject("web", "v1.0.0"))
 	i.record.Once("release.started.dev.web")
 	i.record.Once("cdn.started.beta.web")
-	after, err := processesIn(i.data)
+	after, err := processesIn(releaser)
 	if err != nil {
 		t.Fatal(err)
 	}
