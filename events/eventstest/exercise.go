@@ -41,9 +41,9 @@ type Subject struct {
 // outcome is stated once, the effects are as wanted, every request is answered,
 // and every message is settled or a dead letter.
 //
-// Make is called once per subtest and makes a Subject in a world of its own.
+// NewSubject is called once per subtest and makes a Subject in a world of its own.
 // Subtests run at the same time.
-func Exercise(t *testing.T, make func(t *testing.T) Subject) {
+func Exercise(t *testing.T, newSubject func(t *testing.T) Subject) {
 	t.Helper()
 	// Not t.Parallel, which runs as many at once as there are processors: these
 	// mostly wait.
@@ -51,7 +51,7 @@ func Exercise(t *testing.T, make func(t *testing.T) Subject) {
 	all.SetLimit(atOnce)
 	for _, s := range scenarios() {
 		all.Go(func() error {
-			t.Run(s.name, func(t *testing.T) { s.run(newTrial(t, make(t))) })
+			t.Run(s.name, func(t *testing.T) { s.run(newTrial(t, newSubject(t))) })
 			return nil
 		})
 	}

@@ -325,15 +325,15 @@ func TestSoak(t *testing.T) {
 		if delay, _, _ := events.IsSnooze(second(handle(t.Context(), first))); delay != 20*time.Minute {
 			t.Fatalf("later delivery gives a snooze of %s, want 20m", delay)
 		}
-		time.Sleep(20 * time.Minute)
+		time.Sleep(20 * time.Minute) // of the bubble
 		if done := w.done(handle(t.Context(), first)); done.Channel != "stable" || !done.Latest {
 			t.Errorf("done is %+v", done)
 		}
 
 		soaking := published("v3", false)
-		time.Sleep(time.Minute)
-		published("v2", true) // back
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute) // of the bubble
+		published("v2", true)   // back
+		time.Sleep(time.Hour)   // of the bubble
 		facts, err := handle(t.Context(), soaking)
 		w.refused(facts, err, "beta was taken back to v2", "v3")
 		w.wantLatest("stable", "agent", "v1")

@@ -112,7 +112,7 @@ func (f *Front) accept() {
 		case err != nil:
 			// Such as too many open files: it passes.
 			f.log.Warn("cannot accept a connection", zap.Error(err))
-			time.Sleep(50 * time.Millisecond)
+			<-time.After(50 * time.Millisecond)
 			continue
 		}
 		if g := f.enter(); g.backends.HTTP {

@@ -180,8 +180,8 @@ func TestInFlightFinishesBeforeDrained(t *testing.T) {
 		t.Errorf("a request after the switch: %v", err)
 	}
 	select {
-	case <-drained:
-		t.Error("drained while a request was in flight")
+	case err := <-drained:
+		t.Errorf("drained while a request was in flight: %v", err)
 	default:
 	}
 	close(release)

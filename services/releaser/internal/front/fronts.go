@@ -238,7 +238,7 @@ func replaceFile(name string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(fresh.Name()) // it is gone already if all went well
+	defer func() { _ = os.Remove(fresh.Name()) }() // it is gone already if all went well
 	_, err = fresh.Write(text)
 	if err == nil {
 		err = fresh.Sync()

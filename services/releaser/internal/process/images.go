@@ -154,7 +154,7 @@ func (i *Images) fetch(ctx context.Context, wanted events.Image) error {
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", wanted.Ref(), err)
 	}
-	defer os.RemoveAll(folder) // it has its name already if all went well
+	defer func() { _ = os.RemoveAll(folder) }() // it has its name already if all went well
 	if err := unpackImage(source, folder); err != nil {
 		return fmt.Errorf("unpack %s: %w", wanted.Ref(), err)
 	}

@@ -73,7 +73,7 @@ func stopLeftover(name string, log *zap.Logger) error {
 		log.Warn("a process file is not readable and is removed", zap.String("file", name), zap.Error(err))
 		return os.Remove(name)
 	}
-	for deadline := time.Now().Add(leftoverGrace); f.signal(syscall.SIGTERM); time.Sleep(leftoverPoll) {
+	for deadline := time.Now().Add(leftoverGrace); f.signal(syscall.SIGTERM); <-time.After(leftoverPoll) {
 		if time.Now().After(deadline) {
 			f.signal(syscall.SIGKILL)
 			break

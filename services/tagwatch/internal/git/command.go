@@ -69,7 +69,7 @@ func (r *Repository) run(ctx context.Context, limit time.Duration, sink func(io.
 	sunk := make(chan error, 1)
 	go func() {
 		err := sink(reader)
-		reader.Close() // a sink that gave up must not keep git waiting
+		_ = reader.Close() // never fails; a sink that gave up must not keep git waiting
 		sunk <- err
 	}()
 	err := cmd.Run()

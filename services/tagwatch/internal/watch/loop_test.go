@@ -25,7 +25,7 @@ func run(t *testing.T, w *Watcher) {
 
 // pass lets time pass in a synctest bubble, which takes none.
 func pass(d time.Duration) {
-	time.Sleep(d)
+	time.Sleep(d) // in the bubble
 	synctest.Wait()
 }
 
@@ -99,7 +99,7 @@ func TestHangingRepositoriesDelayNoOther(t *testing.T) {
 			}
 		})
 		run(t, w)
-		time.Sleep(10 * time.Minute) // each has hung once by now
+		time.Sleep(10 * time.Minute) // in the bubble; each has hung once by now
 		synctest.Wait()
 		before := healthy.looks()
 		pass(10 * time.Minute)
