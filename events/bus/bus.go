@@ -78,6 +78,11 @@ type Bus struct {
 	metrics *metrics
 	closed  chan struct{} // closed after the last word of the connection
 
+	// life ends when a service that was asked to stop must have stopped. Until
+	// then output is stored.
+	life context.Context
+	end  context.CancelCauseFunc
+
 	closeOnce sync.Once
 
 	buckets sync.Map // bound buckets, by name
@@ -109,6 +114,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		closed:  make(chan struct{}),
 		denials: denials{waiting: map[*waiter]bool{}},
 	}
+	b.life, b.end = context.WithCancelCause(context.Background())
 	var err error
 	if b.crash, err = newCrash(os.Getenv(CrashVariable)); err != nil {
 		return nil, err
@@ -207,6 +213,7 @@ func (b *Bus) close() {
 		}
 	}
 	b.nc.Close()
+	b.end(nats.ErrConnectionClosed)
 	select {
 	case <-b.closed: // nothing is logged from here on
 	case <-time.After(apiTimeout):

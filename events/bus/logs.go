@@ -28,7 +28,7 @@ const (
 // a message per chunk. Writing never blocks and never fails: while NATS does not
 // answer, output is kept, and beyond 4 MiB the oldest dropped, which the output
 // then says. Close waits until what was written is stored, or for 30 s while NATS
-// does not answer.
+// does not answer, but no longer than a stopping service has.
 func (b *Bus) Log(app, version string) io.WriteCloser {
 	l := &logWriter{
 		bus:     b,
@@ -113,11 +113,11 @@ func (l *logWriter) run() {
 func (l *logWriter) store(chunk []byte) bool {
 	id := jetstream.WithMsgID(nuid.Next()) // makes the tries one message
 	for {
-		_, err := l.bus.put(context.Background(), &nats.Msg{Subject: l.subject, Data: chunk, Header: nats.Header{}}, id)
+		_, err := l.bus.put(l.bus.life, &nats.Msg{Subject: l.subject, Data: chunk, Header: nats.Header{}}, id)
 		if err == nil {
 			return true
 		}
-		if lasting(err) || l.isClosed() {
+		if lasting(err) || l.isClosed() || l.bus.life.Err() != nil {
 			l.bus.log.Warn("output not stored", zap.String("subject", l.subject), zap.Int("bytes", len(chunk)), zap.Error(err))
 			return false
 		}

@@ -106,6 +106,9 @@ func (b *Bus) Run(ctx context.Context, workers ...Worker) error {
 // [events.ErrShutdown].
 func (b *Bus) grace(ctx context.Context) (work context.Context, stop func()) {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		time.AfterFunc(b.opts.Grace+apiTimeout, func() { b.end(events.ErrShutdown) })
+	})
 	var over sync.WaitGroup
 	over.Go(func() {
 		select {

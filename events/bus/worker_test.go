@@ -330,6 +330,33 @@ func TestStopWhileAway(t *testing.T) {
 	}
 }
 
+// TestStopWithOutputWhileAway wants a service to stop in time though it has
+// output that NATS does not take.
+func TestStopWithOutputWhileAway(t *testing.T) {
+	t.Parallel()
+	s := eventstest.NewServer(t)
+	b := s.Bus("builder", func(o *bus.Options) { o.Grace, o.Log = 10*time.Millisecond, discard() })
+	ask(t, b, "v1")
+	began := make(chan struct{})
+	r := run(t, b, onBuild(func(ctx context.Context, _ request) ([]events.Fact, error) {
+		output := b.Log("web", "v1")
+		close(began)
+		<-ctx.Done()
+		fmt.Fprintln(output, "stopped")
+		return nil, errors.Join(context.Cause(ctx), output.Close())
+	}))
+	within(t, began, "the handler begins")
+	s.Stop()
+	stopped := time.Now()
+	r.stop()
+	if err := r.wait(); err != nil {
+		t.Errorf("stopping is no failure, saw %v", err)
+	}
+	if took := time.Since(stopped); took > 15*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+}
+
 // TestSlow holds messages for longer than AckWait: heartbeats keep them.
 func TestSlow(t *testing.T) {
 	t.Parallel()
