@@ -105,7 +105,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return fmt.Errorf("measure %s: %w", m.name, err)
 		}
 	}
-	return b.report.print(stdout, began, readConditions())
+	return b.report.write(stdout, began, readConditions())
 }
 
 func startProfile(path string) (stop func() error, err error) {

@@ -30,7 +30,7 @@ func (r *report) note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
-func (r *report) print(w io.Writer, began, ended conditions) error {
+func (r *report) write(w io.Writer, began, ended conditions) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "WHAT\tMEASURED\tBESIDE\tRATIO\tGOAL\t")
 	for _, row := range r.rows {
