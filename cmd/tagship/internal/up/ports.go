@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 )
@@ -47,12 +50,7 @@ func (p *ports) settle(name, address string) (string, error) {
 	if chosen, ok := p.chosen[name]; ok {
 		return net.JoinHostPort(host, chosen), nil
 	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", fmt.Errorf("choose a port for %s: %w", name, err)
-	}
-	_, port, err = net.SplitHostPort(l.Addr().String())
-	if err := errors.Join(err, l.Close()); err != nil {
+	if port, err = chooseFree(host); err != nil {
 		return "", fmt.Errorf("choose a port for %s: %w", name, err)
 	}
 	p.chosen[name] = port
@@ -64,4 +62,29 @@ func (p *ports) settle(name, address string) (string, error) {
 		return "", fmt.Errorf("remember the chosen ports: %w", err)
 	}
 	return net.JoinHostPort(host, port), nil
+}
+
+// The ports to choose from lie below those that systems hand out for outgoing
+// connections (32768 and up on Linux, 49152 and up by RFC 6335), where a port
+// that is free today may be in use for a moment at a later start, and beside
+// those that the releaser's targets choose from.
+const (
+	firstChoice = 10000
+	choices     = 10000
+)
+
+// chooseFree finds a port that nothing listens on.
+func chooseFree(host string) (string, error) {
+	for range choices {
+		port := strconv.Itoa(firstChoice + rand.IntN(choices))
+		l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+		if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return port, l.Close()
+	}
+	return "", fmt.Errorf("none from %d to %d is free", firstChoice, firstChoice+choices-1)
 }
