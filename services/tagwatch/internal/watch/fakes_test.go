@@ -283,8 +283,17 @@ func tarOf(files map[string]string) []byte {
 	return out.Bytes()
 }
 
-// readRecipe knows one good recipe.
+// longRecipe is a short file that stands for a long recipe, as aliases make it.
+const longRecipe = "long"
+
+// readRecipe knows one good recipe, and one that is too long.
 func readRecipe(name string, text []byte) (events.Recipe, error) {
+	if string(text) == longRecipe {
+		return events.Recipe{
+			Build:    events.Build{Run: events.Commands{strings.Repeat("x", 600<<10)}},
+			Packages: []events.RecipePackage{{File: "out/web.tar.gz"}},
+		}, nil
+	}
 	if string(text) != goodRecipe {
 		return events.Recipe{}, fmt.Errorf("%s:1:1: %s", name, text)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tagship/tagship/events"
@@ -199,7 +200,7 @@ func (s *survey) seen(ctx context.Context, c candidate, fact *events.TagSeen) er
 // refuse states once that a commit cannot be a version, whatever the number of
 // looks. Where a request is about it, its answer is that statement.
 func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
-	fact := &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit, Reason: reason}
+	fact := &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit, Reason: shortened(reason)}
 	record := tagRecord{Outcome: outcomeRefused, Version: c.version, Commit: c.Commit}
 	if s.isAsked(c) {
 		s.found.refused = fact
@@ -220,6 +221,15 @@ func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
 		s.a.log.Warn("the tag cannot be a version", zap.String("tag", c.Name), zap.String("commit", c.Commit), zap.String("reason", reason))
 	}
 	return s.w.putTag(ctx, s.a, c.Name, record)
+}
+
+// shortened bounds a reason, for a file can have more mistakes than a message has room for.
+func shortened(reason string) string {
+	const most = 16 << 10
+	if len(reason) <= most {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:most], "") + " … and more"
 }
 
 // move states that a tag names another commit, once for each.

@@ -180,12 +180,14 @@ func TestUnfitCommitIsRefusedOnce(t *testing.T) {
 		failure error
 		reason  string
 	}{
-		"no recipe":           {map[string]string{"main.go": "x"}, nil, "there is no .tagship.yaml"},
-		"recipe in a folder":  {map[string]string{"a/.tagship.yaml": goodRecipe}, nil, "there is no .tagship.yaml"},
-		"wrong recipe":        {map[string]string{".tagship.yaml": "oops"}, nil, "web@v1:.tagship.yaml:1:1: oops"},
-		"link for a recipe":   {map[string]string{".tagship.yaml": "-> /etc/passwd"}, nil, "no regular file"},
-		"recipe too long":     {map[string]string{".tagship.yaml": strings.Repeat("#", maxRecipe+1)}, nil, "expected at most"},
-		"unfit by repository": {nil, fmt.Errorf("archive: %w", &UnfitError{Reason: "lib is a submodule"}), "lib is a submodule"},
+		"no recipe":                        {map[string]string{"main.go": "x"}, nil, "there is no .tagship.yaml"},
+		"recipe in a folder":               {map[string]string{"a/.tagship.yaml": goodRecipe}, nil, "there is no .tagship.yaml"},
+		"wrong recipe":                     {map[string]string{".tagship.yaml": "oops"}, nil, "web@v1:.tagship.yaml:1:1: oops"},
+		"link for a recipe":                {map[string]string{".tagship.yaml": "-> /etc/passwd"}, nil, "no regular file"},
+		"recipe too long":                  {map[string]string{".tagship.yaml": strings.Repeat("#", maxRecipe+1)}, nil, "expected at most"},
+		"recipe too long with its aliases": {map[string]string{".tagship.yaml": longRecipe}, nil, "with its aliases written out"},
+		"more mistakes than room":          {map[string]string{".tagship.yaml": strings.Repeat("oops ", 20<<10)}, nil, "and more"},
+		"unfit by repository":              {nil, fmt.Errorf("archive: %w", &UnfitError{Reason: "lib is a submodule"}), "lib is a submodule"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

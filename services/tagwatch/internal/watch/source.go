@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,13 @@ import (
 	"github.com/tagship/tagship/events"
 )
 
-// maxRecipe is how long a recipe may be, in bytes.
-const maxRecipe = 1 << 20
+const (
+	// maxRecipe is how long a recipe may be, in bytes.
+	maxRecipe = 128 << 10
+	// maxFact is how long a tag.seen may be, in bytes: its stream takes 512 KiB,
+	// and a few aliases make a long recipe of a short file.
+	maxFact = 384 << 10
+)
 
 // prepare fetches the source of a tag, reads the recipe in it, and stages it. The
 // error is an [*UnfitError] if the commit can never be a version.
@@ -31,13 +37,7 @@ func (s *survey) prepare(ctx context.Context, c candidate) (fact *events.TagSeen
 	if err != nil {
 		return nil, &UnfitError{Reason: err.Error()}
 	}
-	if _, err := archive.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read the archive again: %w", err)
-	}
-	if err := s.w.Sources.PutSource(ctx, archive.Digest, archive); err != nil {
-		return nil, fmt.Errorf("stage the source: %w", err)
-	}
-	return &events.TagSeen{
+	fact = &events.TagSeen{
 		App:     s.a.Name,
 		Version: c.version,
 		Tag:     c.Name,
@@ -45,7 +45,29 @@ func (s *survey) prepare(ctx context.Context, c candidate) (fact *events.TagSeen
 		Commit:  c.Commit,
 		Source:  events.Source{Digest: archive.Digest, Size: archive.Size},
 		Recipe:  recipe,
-	}, nil
+	}
+	if err := checkLength(fact); err != nil {
+		return nil, err
+	}
+	if _, err := archive.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read the archive again: %w", err)
+	}
+	if err := s.w.Sources.PutSource(ctx, archive.Digest, archive); err != nil {
+		return nil, fmt.Errorf("stage the source: %w", err)
+	}
+	return fact, nil
+}
+
+// checkLength refuses a recipe that no stream could hold.
+func checkLength(fact *events.TagSeen) error {
+	recipe, err := json.Marshal(fact.Recipe)
+	if err != nil {
+		return fmt.Errorf("encode the recipe: %w", err)
+	}
+	if len(recipe) > maxFact {
+		return &UnfitError{Reason: fmt.Sprintf("%s is %d bytes long with its aliases written out, expected at most %d", events.RecipeFile, len(recipe), maxFact)}
+	}
+	return nil
 }
 
 // findRecipe returns the text of the recipe in an archive.
