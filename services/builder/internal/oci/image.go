@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path"
@@ -64,12 +66,13 @@ func (r *Registry) base(ctx context.Context, reference string) (v1.Image, error)
 	image, err := remote.Image(ref, r.remote(ctx)...)
 	var answer *transport.Error
 	var unreachable *url.Error
+	var broken net.Error
 	switch {
 	case err == nil:
 		return image, nil
 	case notFound(err):
 		return nil, build.Failf("image.base %s is not in its registry", reference)
-	case errors.As(err, &answer), errors.As(err, &unreachable), ctx.Err() != nil:
+	case errors.As(err, &answer), errors.As(err, &unreachable), errors.As(err, &broken), errors.Is(err, io.ErrUnexpectedEOF), ctx.Err() != nil:
 		return nil, fmt.Errorf("fetch image.base %s: %w", reference, err)
 	}
 	return nil, build.Failf("image.base %s cannot be used for %s: %v", reference, r.platform, err)

@@ -321,6 +321,27 @@ func TestBase(t *testing.T) {
 	}
 }
 
+// TestBaseBreaksOff has the connection end within the base's manifest.
+func TestBaseBreaksOff(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			w.Header().Set("Content-Length", "500")
+			fmt.Fprint(w, "{")
+		}
+	}))
+	t.Cleanup(web.Close)
+	host := strings.TrimPrefix(web.URL, "http://")
+	recipe := *buildtest.Recipe().Image
+	recipe.Base = host + "/base:1"
+	_, err := client(t, oci.Options{Registry: host}).PushImage(t.Context(), identity("v1"), recipe, buildtest.Tree(t, files("one")))
+	var failure *build.Failure
+	if err == nil || errors.As(err, &failure) {
+		t.Errorf("error is %v, expected one that may pass", err)
+	}
+}
+
 func TestImageFailures(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
