@@ -151,6 +151,20 @@ func TestRefusalsSayWhatIsKnown(t *testing.T) {
 }
 
 // The record refuses such a build as well; nothing is to depend on that.
+func TestRefusedRequestComesAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.request("beta", "agent", "v1")
+	refused := w.one(w.Requested(t.Context(), d))
+	w.state(refused)
+	w.agent("v1", 1)
+	facts, err := w.Requested(t.Context(), d)
+	if _, skipped := events.IsSkip(err); !skipped || len(facts) > 0 {
+		t.Errorf("got %d facts and %v, want a skip", len(facts), err)
+	}
+	w.done(w.Requested(t.Context(), w.request("beta", "agent", "v1")))
+}
+
 func TestNameThatLeadsElsewhereIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -26,6 +26,12 @@ func (p *Publisher) Requested(ctx context.Context, d events.Delivery[*events.Req
 		return []events.Fact{pub.refused(p.unknownChannel(pub.channel))}, nil
 	}
 	pub.store = channel.Store
+	switch before, err := p.refusedBefore(ctx, pub); {
+	case err != nil:
+		return nil, err
+	case before != "":
+		return nil, events.Skip("refused before: %s", before)
+	}
 	build, err := p.built(ctx, r.App, r.Version)
 	if errors.Is(err, events.ErrNotRecorded) {
 		reason, err := p.whyNotBuilt(ctx, r.App, r.Version)
@@ -42,6 +48,23 @@ func (p *Publisher) Requested(ctx context.Context, d events.Delivery[*events.Req
 		return []events.Fact{pub.refused(fmt.Sprintf("%s %s has no packages: its %s lists none", r.App, r.Version, events.RecipeFile))}, nil
 	}
 	return p.publish(ctx, pub)
+}
+
+// refusedBefore is why an earlier delivery of the same request was refused. It
+// stays refused, though it could be followed by now: whoever asked has read the answer.
+func (p *Publisher) refusedBefore(ctx context.Context, pub publication) (reason string, err error) {
+	last, err := p.Record.Last(ctx, events.KindCDNRefused.Subject(pub.channel, pub.build.App))
+	if errors.Is(err, events.ErrNotRecorded) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	refused, ok := last.Fact.(*events.CDNRefused)
+	if !ok || refused.Cause == nil || *refused.Cause != pub.origin {
+		return "", nil
+	}
+	return refused.Reason, nil
 }
 
 func (p *Publisher) unknownChannel(channel string) string {

@@ -439,6 +439,32 @@ func TestRequested(t *testing.T) {
 	}
 }
 
+// TestRefusedRequestComesAgain delivers a request once more whose answer was
+// stored, when it could be followed by then.
+func TestRefusedRequestComesAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(zaptest.NewLogger(t))
+	d := events.Delivery[*events.Request]{
+		Message: events.NewRequest(events.ReleaseRequested, "prod", "web", "v1", "ann"),
+		Origin:  events.Cause{Stream: events.StreamReleases, Seq: 77},
+	}
+	facts, err := b.Requested(t.Context(), d)
+	if err != nil || len(facts) != 1 {
+		t.Fatalf("got %d facts and %v, expected one fact", len(facts), err)
+	}
+	origin := d.Origin
+	facts[0].Head().Cause = &origin
+	b.record.add(t, facts[0], built("v1", 1))
+	facts, err = b.Requested(t.Context(), d)
+	if _, skipped := events.IsSkip(err); !skipped || len(facts) > 0 {
+		t.Errorf("got %d facts and %v, expected a skip", len(facts), err)
+	}
+	d.Origin.Seq++
+	if facts, err = b.Requested(t.Context(), d); err != nil || len(facts) != 1 || facts[0].Kind() != events.KindReleaseWanted {
+		t.Errorf("asked again, got %v and %v, expected release.wanted", facts, err)
+	}
+}
+
 func TestMalformedRequest(t *testing.T) {
 	t.Parallel()
 	_, err := events.ParseRequest("release.prod", []byte("web"))

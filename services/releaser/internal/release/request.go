@@ -14,6 +14,15 @@ func (r *Releaser) Requested(ctx context.Context, d events.Delivery[*events.Requ
 	if _, known := r.environments[env]; !known {
 		return []events.Fact{refused(env, app, version, "there is no environment %q; the environments are %s", env, r.knownEnvironments())}, nil
 	}
+	// A request that comes again stays refused, though it could be followed by now:
+	// whoever asked has read the answer.
+	before, _, answered, err := last[*events.ReleaseRefused](ctx, r.record, events.KindReleaseRefused.Subject(env, app))
+	if err != nil {
+		return nil, err
+	}
+	if answered && before.Cause != nil && *before.Cause == d.Origin {
+		return nil, events.Skip("refused before: %s", before.Reason)
+	}
 	build, _, built, err := last[*events.BuildDone](ctx, r.record, events.KindBuildDone.Subject(app, version))
 	if err != nil {
 		return nil, err
