@@ -24,7 +24,8 @@ build: ## Build every program into bin/
 	go build -trimpath -o bin/ $(wildcard ./cmd/* ./services/*/cmd/*)
 
 demo: ## Run the whole pipeline on this machine, with nothing installed but Go
-	go run ./cmd/tagship demo
+	go build -trimpath -o bin/ ./cmd/tagship
+	bin/tagship demo
 
 test: lint ## Run every check and every test; this is what CI runs
 	$(if $(RACE),,@echo 'No C compiler found: the tests run without the race detector.')

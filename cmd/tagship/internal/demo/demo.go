@@ -34,7 +34,7 @@ func Command() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wait := stay == "yes" || stay == "auto" && daemon.IsTerminal(os.Stdin) && daemon.IsTerminal(os.Stdout)
-			d := &demo{out: cmd.OutOrStdout(), colour: daemon.IsTerminal(os.Stdout), dir: dir, stay: wait}
+			d := &demo{out: cmd.OutOrStdout(), colour: daemon.IsTerminal(os.Stdout), dir: dir, stay: wait, keep: dir != ""}
 			return d.run(cmd.Context())
 		},
 	}
@@ -51,6 +51,7 @@ type demo struct {
 	colour bool
 	dir    string
 	stay   bool
+	keep   bool // the folder, and what is in Docker
 
 	docker     bool
 	web, agent *repository
@@ -77,7 +78,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer process.stop()
+	defer d.end(process)
 	go func() {
 		<-process.ended
 		stop() // whoever waits for something waits in vain
@@ -92,6 +93,18 @@ func (d *demo) run(ctx context.Context) error {
 		return fmt.Errorf("tagship up ended: %w", process.err)
 	}
 	return err
+}
+
+// end stops everything, and leaves the machine as it was.
+func (d *demo) end(p *process) {
+	d.say("Stopping.")
+	p.stop()
+	if !d.docker || d.keep {
+		return
+	}
+	if err := tidy(d.addresses.Registry); err != nil {
+		d.say("left in Docker: %v", err)
+	}
 }
 
 // show is the demonstration itself.
