@@ -157,54 +157,48 @@ func (b *Bus) newWorker(w Worker, source jetstream.Consumer) *worker {
 
 // run pulls one message per free slot until ctx ends, then waits for the slots.
 // Handlers run under work, which outlives ctx by the time of grace.
+//
+// A slot counts as free once its handler has returned: the next message is on
+// its way while the outcome of the last one is stored, which halves the waiting.
+// No handler is called for it before that is done.
 func (w *worker) run(ctx, work context.Context) error {
-	// Who holds the consumer pulls; one request at a time waits at the server.
-	source := make(chan jetstream.Consumer, 1)
-	source <- w.source
-	slots, ctx := errgroup.WithContext(ctx)
+	busy := make(chan struct{}, w.Slots)
+	messages := make(chan jetstream.Msg)
+	var slots sync.WaitGroup
 	for range w.Slots {
-		slots.Go(func() error { return w.slot(ctx, work, source) })
+		// One goroutine for all of a slot's messages: its stack has grown after the first.
+		slots.Go(func() {
+			for msg := range messages {
+				settle := w.handle(ctx, work, msg)
+				<-busy
+				settle()
+			}
+		})
 	}
-	return slots.Wait()
-}
-
-// slot handles one message after the other. It does so in one goroutine, whose
-// stack has grown to what a message needs after the first one.
-func (w *worker) slot(ctx, work context.Context, source chan jetstream.Consumer) error {
+	defer slots.Wait()
+	defer close(messages)
+	source := w.source
 	for {
-		msg, err := w.pull(ctx, source)
-		if err != nil || ctx.Err() != nil && msg == nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return nil
+		case busy <- struct{}{}:
 		}
-		if msg != nil {
-			w.handle(ctx, work, msg)
+		msg, err := source.Next(jetstream.FetchMaxWait(pull))
+		if err != nil {
+			<-busy
+			if source, err = w.pullFailed(ctx, source, err); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case messages <- msg:
+		case <-ctx.Done():
+			w.handBack(msg)
+			return nil
 		}
 	}
-}
-
-// pull waits for one message, for a while. It returns nil if there was none, and
-// an error that no patience mends.
-func (w *worker) pull(ctx context.Context, source chan jetstream.Consumer) (jetstream.Msg, error) {
-	var consumer jetstream.Consumer
-	select {
-	case <-ctx.Done():
-		return nil, nil
-	case consumer = <-source:
-	}
-	defer func() { source <- consumer }()
-	if ctx.Err() != nil {
-		return nil, nil
-	}
-	msg, err := consumer.Next(jetstream.FetchMaxWait(pull))
-	if err == nil {
-		return msg, nil
-	}
-	again, err := w.pullFailed(ctx, consumer, err)
-	if err != nil {
-		return nil, err
-	}
-	consumer = again
-	return nil, nil
 }
 
 // pullFailed tells apart that there is no message, that NATS is away, and that
@@ -244,20 +238,19 @@ type delivery struct {
 	log     *zap.Logger
 }
 
-// handle takes one message from delivery to settlement.
-func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) {
+// handle takes one message from delivery to its outcome, and returns what then
+// settles it.
+func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) (settle func()) {
 	meta, err := msg.Metadata()
 	if err != nil { // not a JetStream message: cannot come from a consumer
 		w.log.Error("passed over a message without metadata", zap.String("subject", msg.Subject()), zap.Error(err))
-		return
+		return func() {}
 	}
 	if ctx.Err() != nil { // arrived while stopping
-		w.handBack(msg)
-		return
+		return func() { w.handBack(msg) }
 	}
 	if only := msg.Headers().Get(HeaderOnly); only != "" && only != w.Consumer.Name {
-		w.acknowledge(work, msg) // replayed for another consumer
-		return
+		return func() { w.acknowledge(work, msg) } // replayed for another consumer
 	}
 	d := &delivery{
 		msg:     msg,
@@ -267,12 +260,10 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) {
 		attempt: int(meta.NumDelivered),
 	}
 	stopBeat := w.heartbeat(msg)
-	defer stopBeat()
 
 	work = propagation.TraceContext{}.Extract(work, propagation.HeaderCarrier(msg.Headers()))
 	work, span := w.bus.tracer.Start(work, w.Consumer.Name, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.String("messaging.destination.name", d.subject), attribute.Int64("messaging.message.seq", int64(d.origin.Seq))))
-	defer span.End()
 	work = withOrigin(work, origin{cause: &d.origin, time: d.time})
 	d.log = w.log.WithLazy(zap.String("subject", d.subject), zap.Stringer("message", d.origin), zap.Int("attempt", d.attempt),
 		zap.Stringer("trace", span.SpanContext().TraceID()))
@@ -280,11 +271,15 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) {
 	began := time.Now()
 	w.stats.start()
 	facts, err := w.work(work, d)
-	result := w.settle(work, d, facts, err)
-	w.stats.finish(began, result)
-	w.metrics.settled(result, time.Since(began))
-	if err != nil && result != outcomeDone && result != outcomeSkipped {
-		span.SetStatus(codes.Error, err.Error())
+	return func() {
+		defer span.End()
+		defer stopBeat()
+		result := w.settle(work, d, facts, err)
+		w.stats.finish(began, result)
+		w.metrics.settled(result, time.Since(began))
+		if err != nil && result != outcomeDone && result != outcomeSkipped {
+			span.SetStatus(codes.Error, err.Error())
+		}
 	}
 }
 
