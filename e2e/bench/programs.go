@@ -46,7 +46,7 @@ func services() []string { return []string{"tagwatch", "builder", "releaser", "c
 
 func buildPrograms(ctx context.Context, to string) error {
 	const module = "github.com/tagship/tagship/"
-	args := []string{"build", "-trimpath", "-o", to + "/", module + "cmd/tagship"}
+	args := []string{"build", "-o", to + "/", module + "cmd/tagship"}
 	for _, s := range services() {
 		args = append(args, module+"services/"+s+"/cmd/"+s)
 	}
