@@ -163,15 +163,16 @@ func (b *Bus) newWorker(w Worker, source jetstream.Consumer) *worker {
 // No handler is called for it before that is done.
 func (w *worker) run(ctx, work context.Context) error {
 	busy := make(chan struct{}, w.Slots)
-	messages := make(chan jetstream.Msg)
+	messages := make(chan pulled)
 	var slots sync.WaitGroup
 	for range w.Slots {
 		// One goroutine for all of a slot's messages: its stack has grown after the first.
 		slots.Go(func() {
-			for msg := range messages {
-				settle := w.handle(ctx, work, msg)
+			for next := range messages {
+				settle := w.handle(ctx, work, next.msg)
 				<-busy
 				settle()
+				next.stopBeat()
 			}
 		})
 	}
@@ -192,13 +193,22 @@ func (w *worker) run(ctx, work context.Context) error {
 			}
 			continue
 		}
+		// From here on, for it may wait until an outcome is stored.
+		next := pulled{msg, w.heartbeat(msg)}
 		select {
-		case messages <- msg:
+		case messages <- next:
 		case <-ctx.Done():
+			next.stopBeat()
 			w.handBack(msg)
 			return nil
 		}
 	}
+}
+
+// pulled is a message and its heartbeat.
+type pulled struct {
+	msg      jetstream.Msg
+	stopBeat func()
 }
 
 // pullFailed tells apart that there is no message, that NATS is away, and that
@@ -259,8 +269,6 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) (settle fu
 		time:    meta.Timestamp,
 		attempt: int(meta.NumDelivered),
 	}
-	stopBeat := w.heartbeat(msg)
-
 	work = propagation.TraceContext{}.Extract(work, propagation.HeaderCarrier(msg.Headers()))
 	work, span := w.bus.tracer.Start(work, w.Consumer.Name, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.String("messaging.destination.name", d.subject), attribute.Int64("messaging.message.seq", int64(d.origin.Seq))))
@@ -273,7 +281,6 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) (settle fu
 	facts, err := w.work(work, d)
 	return func() {
 		defer span.End()
-		defer stopBeat()
 		result := w.settle(work, d, facts, err)
 		w.stats.finish(began, result)
 		w.metrics.settled(result, time.Since(began))

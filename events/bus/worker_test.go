@@ -379,6 +379,34 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// TestSlowOutcome stores an outcome for longer than AckWait, while the next
+// message is here already: that is handled once all the same.
+func TestSlowOutcome(t *testing.T) {
+	t.Parallel()
+	b := eventstest.NewServer(t).Bus("builder", func(o *bus.Options) { o.Topology.AckWait, o.Log = 500*time.Millisecond, discard() })
+	var second atomic.Int64
+	worker := onBuild(func(_ context.Context, d request) ([]events.Fact, error) {
+		if d.Message.Version == "v1" {
+			return nil, events.Permanent(errors.New("no space left"))
+		}
+		second.Add(1)
+		return []events.Fact{doneFact(d.Message.Version)}, nil
+	})
+	worker.GaveUp = func(events.Event, error) []events.Fact {
+		<-time.After(2 * time.Second) // stands for NATS that is slow to store
+		return nil
+	}
+	ask(t, b, "v1")
+	ask(t, b, "v2")
+	run(t, b, worker)
+	record := eventstest.NewRecorder(t, b)
+	record.WaitFor("build.done.>", "the second", func(facts []events.Recorded) bool { return len(facts) == 1 })
+	record.Settled()
+	if n := second.Load(); n != 1 {
+		t.Errorf("the second message was handled %d times", n)
+	}
+}
+
 func TestSlots(t *testing.T) {
 	t.Parallel()
 	b := eventstest.NewServer(t).Bus("builder")
