@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	loopRounds   = 7
+	loopRounds   = 5
 	loopMessages = 1000 // in a round
 	loopGoal     = 0.8  // of the bare loop's rate
 )
