@@ -259,7 +259,7 @@ func (w *worker) handle(ctx, work context.Context, msg jetstream.Msg) (settle fu
 	if ctx.Err() != nil { // arrived while stopping
 		return func() { w.handBack(msg) }
 	}
-	if only := msg.Headers().Get(HeaderOnly); only != "" && only != w.Consumer.Name {
+	if only := msg.Headers().Get(HeaderOnly); msg.Headers().Get(HeaderReplay) != "" && only != w.Consumer.Name {
 		return func() { w.acknowledge(work, msg) } // replayed for another consumer
 	}
 	d := &delivery{
