@@ -191,7 +191,8 @@ func streamOf(filter string) (string, error) {
 }
 
 // Newest returns the newest fact of each subject that matches a filter, in the
-// order in which they were stored. Garbage is passed over.
+// order in which they were stored. Garbage is passed over, and hides no fact
+// stored before it.
 func (b *Bus) Newest(ctx context.Context, filter string) ([]events.Recorded, error) {
 	newest := map[string]events.Recorded{} // a subject comes twice if it is written to meanwhile
 	for raw, err := range b.messages(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy}, false) {
@@ -201,7 +202,13 @@ func (b *Bus) Newest(ctx context.Context, filter string) ([]events.Recorded, err
 		r, err := recorded(raw)
 		if err != nil {
 			b.log.Warn("passed over a malformed message", zap.String("subject", raw.Subject), zap.Uint64("seq", raw.Seq), zap.Error(err))
-			continue
+			r, err = b.Last(ctx, raw.Subject)
+			if errors.Is(err, events.ErrNotRecorded) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("list %s: %w", filter, err)
+			}
 		}
 		newest[raw.Subject] = r
 	}
