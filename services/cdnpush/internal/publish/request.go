@@ -68,8 +68,11 @@ func (p *Publisher) refusedBefore(ctx context.Context, pub publication) (reason 
 }
 
 func (p *Publisher) unknownChannel(channel string) string {
-	known := strings.Join(slices.Sorted(maps.Keys(p.Channels)), ", ")
-	return fmt.Sprintf("there is no channel %q, known are: %s. Channels are listed in section cdnpush of tagship.yaml", channel, known)
+	known := "there are none"
+	if len(p.Channels) > 0 {
+		known = "the channels are " + strings.Join(slices.Sorted(maps.Keys(p.Channels)), ", ")
+	}
+	return fmt.Sprintf("there is no channel %q; %s. Channels are listed in section cdnpush of tagship.yaml", channel, known)
 }
 
 // built looks up the build of a version; the error wraps [events.ErrNotRecorded] if there is none.
