@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -83,18 +84,37 @@ func (i *instance) supervise() {
 	}
 }
 
+// A program that was just unpacked may still be open for writing: in a child that
+// was forked meanwhile, until it has executed its own program
+// (https://go.dev/issue/22315).
+const (
+	busyPatience = 5 * time.Second
+	busyPoll     = 20 * time.Millisecond
+)
+
+// launch starts the process.
+func (i *instance) launch(port int) (*exec.Cmd, error) {
+	for deadline := time.Now().Add(busyPatience); ; <-time.After(busyPoll) {
+		cmd := exec.Command(i.command.path)
+		cmd.Args, cmd.Dir = i.command.args, i.command.dir
+		cmd.Env = append(slices.Clone(i.command.env), "PORT="+strconv.Itoa(port))
+		cmd.Stdout, cmd.Stderr = i.out, i.out
+		cmd.WaitDelay = pipeGrace
+		err := i.starter.start(cmd)
+		if !errors.Is(err, syscall.ETXTBSY) || time.Now().After(deadline) {
+			return cmd, err
+		}
+	}
+}
+
 // runOnce runs the process and says how it ended.
 func (i *instance) runOnce() string {
 	port, err := freePort()
 	if err != nil {
 		return fmt.Sprintf("could not get a port: %s", err)
 	}
-	cmd := exec.Command(i.command.path)
-	cmd.Args, cmd.Dir = i.command.args, i.command.dir
-	cmd.Env = append(slices.Clone(i.command.env), "PORT="+strconv.Itoa(port))
-	cmd.Stdout, cmd.Stderr = i.out, i.out
-	cmd.WaitDelay = pipeGrace
-	if err := i.starter.start(cmd); err != nil {
+	cmd, err := i.launch(port)
+	if err != nil {
 		return fmt.Sprintf("could not be started: %s", err)
 	}
 	// The process file is written before anybody can rely on the process.
