@@ -23,6 +23,7 @@ const (
 	codeWriteInFlight       jetstream.ErrorCode = 10164 // another message is being stored; nobody has won yet
 	codeDuplicateInProgress jetstream.ErrorCode = 10158 // the same message id is being stored
 	codeNoMessage           jetstream.ErrorCode = 10037
+	codeNoPeers             jetstream.ErrorCode = 10005 // too few servers: a cluster that starts has yet to find itself
 )
 
 func hasCode(err error, codes ...jetstream.ErrorCode) bool {
@@ -52,7 +53,7 @@ func lasting(err error) bool {
 		}
 	}
 	var api *jetstream.APIError
-	if !errors.As(err, &api) || api.ErrorCode == codeDuplicateInProgress || api.ErrorCode == codeWriteInFlight {
+	if !errors.As(err, &api) || api.ErrorCode == codeDuplicateInProgress || api.ErrorCode == codeWriteInFlight || api.ErrorCode == codeNoPeers {
 		return false
 	}
 	// 408 and 429 pass; any other 4xx says that the request itself is wrong.

@@ -151,7 +151,7 @@ func TestExerciseFindsFaults(t *testing.T) {
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			t.Parallel()
-			run := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=20s", "-test.run=^TestExerciseFindsFaults$/^"+c.scenario+"$")
+			run := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=40s", "-test.run=^TestExerciseFindsFaults$/^"+c.scenario+"$")
 			run.Env = append(os.Environ(), which+"="+c.fault)
 			out, err := run.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), c.says) {
