@@ -412,7 +412,7 @@ func TestRequested(t *testing.T) {
 		"built":               {"prod", "web", "v1", "wanted v1"},
 		"unknown environment": {"prdo", "web", "v1", `refused v1: there is no environment "prdo"; the environments are demo, dev, prod`},
 		"unknown app":         {"prod", "wob", "v1", `refused v1: no tag of an app "wob" was ever seen; is the name right, and does tagwatch watch its repository?`},
-		"unknown version":     {"prod", "web", "v9", "refused v9: web has no version v9; its newest is v4; if the tag was just pushed, look for it with a message on tag.web"},
+		"unknown version":     {"prod", "web", "v9", "refused v9: web has no version v9; its newest is v4; if there is such a tag, ask for it with web@v9 on tag.web"},
 		"waiting":             {"prod", "web", "v2", "refused v2: web v2 waits to be built; ask again after build.done.web.v2"},
 		"building":            {"prod", "web", "v3", "refused v3: web v3 is still being built; ask again after build.done.web.v3"},
 		"failed build":        {"prod", "web", "v4", "refused v4: the build of web v4 failed: make exited with status 2; push a new tag, or build it again with web@v4 on build.web"},

@@ -85,8 +85,8 @@ func (r *Releaser) refuseUnseen(ctx context.Context, env, app, version string) (
 		return nil, err
 	}
 	if found {
-		return refused(env, app, version, "%s has no version %s; its newest is %s; if the tag was just pushed, look for it with a message on %s",
-			app, version, newest.Version, events.TagRequested.Subject(app)), nil
+		return refused(env, app, version, "%s has no version %s; its newest is %s; if there is such a tag, ask for it with %s@%s on %s",
+			app, version, newest.Version, app, version, events.TagRequested.Subject(app)), nil
 	}
 	return refused(env, app, version, "no tag of an app %q was ever seen; is the name right, and does tagwatch watch its repository?", app), nil
 }
