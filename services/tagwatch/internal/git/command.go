@@ -136,6 +136,9 @@ func lastLine(complaint string) string {
 	last := ""
 	for line := range strings.Lines(complaint) {
 		line = strings.TrimSpace(line)
+		if last != "" && line == "fatal: Could not read from remote repository." {
+			break // what it said before is why
+		}
 		if strings.HasPrefix(line, "fatal: ") || strings.HasPrefix(line, "error: ") || line != "" && !strings.HasPrefix(last, "fatal: ") && !strings.HasPrefix(last, "error: ") {
 			last = line
 		}

@@ -503,8 +503,8 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	_, err := open(t, filepath.Join(t.TempDir(), "nowhere.git"), nil).Tags(t.Context())
 	var failure *Error
-	if !errors.As(err, &failure) || !strings.Contains(err.Error(), "check repo") {
-		t.Errorf("got %v, expected an Error with advice", err)
+	if !errors.As(err, &failure) || !strings.Contains(err.Error(), "does not appear to be a git repository") || !strings.Contains(err.Error(), "check repo") {
+		t.Errorf("got %v, expected an Error with the reason and advice", err)
 	}
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
