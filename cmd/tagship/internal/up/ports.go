@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/google/renameio/v2"
+	"github.com/tagship/tagship/daemon"
 )
 
 // ports remembers the ports that were chosen where the configuration says 0, so
@@ -42,7 +43,7 @@ func loadPorts(dir string) (*ports, error) {
 func (p *ports) settle(name, address string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", fmt.Errorf("address %q of %s: %w", address, name, err)
+		return "", daemon.WithExit(daemon.ExitUsage, fmt.Errorf("address %q of the %s: expected HOST:PORT such as 127.0.0.1:8080: %w", address, name, err))
 	}
 	if port != "0" {
 		return address, nil

@@ -123,7 +123,9 @@ func (p *process) report(ctx context.Context, watch *bus.Bus) error {
 	r.say("tagship %s is up after %.1fs", daemon.Version(), time.Since(p.began).Seconds())
 	r.say("  NATS      %s", p.run.content.NATS)
 	r.say("  registry  %s", p.run.content.Registry)
-	r.say("  packages  %s", p.run.content.CDN)
+	if p.run.content.CDN != "" {
+		r.say("  packages  %s", p.run.content.CDN)
+	}
 	r.say("  webhooks  %s/webhooks/", p.run.content.Webhooks)
 	r.say("  data      %s", p.data)
 	err := r.follow(ctx, watch, p.began, func(f events.Fact) error {

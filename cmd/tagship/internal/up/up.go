@@ -34,7 +34,7 @@ func Command() *cobra.Command {
 			return Run(cmd.Context(), flags, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	flags.Register(command.Flags(), daemon.Flags{Config: "tagship.yaml", Data: ".tagship", Listen: "127.0.0.1:0", LogLevel: "error", LogFormat: "console"})
+	flags.Register(command.Flags(), daemon.Flags{Config: "tagship.yaml", Data: ".tagship", Listen: "127.0.0.1:0", LogLevel: "warn", LogFormat: "console"})
 	return command
 }
 
