@@ -125,7 +125,7 @@ func publishCommand(c Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "publish CHANNEL APP@VERSION",
 		Short:   "Publish the packages of a version to a channel",
-		Example: "  tagship publish stable agent@1.4.0 --wait",
+		Example: "  tagship publish stable agent@v1.4.0 --wait",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkPlace(events.CDNRequested, args[0]); err != nil {
