@@ -156,12 +156,8 @@ func parseDead(raw *rawMessage) (DeadLetter, error) {
 	}
 	l := DeadLetter{Seq: raw.Seq, At: raw.Time, Header: nats.Header{}, Payload: raw.Data}
 	h := raw.Header
-	var problems []error
-	keep := func(err error) {
-		if err != nil {
-			problems = append(problems, err)
-		}
-	}
+	broken := false
+	keep := func(err error) { broken = broken || err != nil }
 	var err error
 	l.Service, err = events.Unescape(tokens[1])
 	keep(err)
@@ -174,8 +170,8 @@ func parseDead(raw *rawMessage) (DeadLetter, error) {
 	l.Stored, err = time.Parse(time.RFC3339Nano, h.Get(headerDeadStored))
 	keep(err)
 	l.Origin.Stream, l.Subject, l.Consumer, l.Reason = h.Get(headerDeadStream), h.Get(headerDeadSubject), h.Get(headerDeadConsumer), h.Get(headerDeadReason)
-	if len(problems) > 0 || l.Subject == "" || l.Consumer == "" {
-		return DeadLetter{}, fmt.Errorf("message %d in %s is no dead letter: %w", raw.Seq, events.StreamDead, errors.Join(append(problems, errors.New("headers are missing"))...))
+	if broken || l.Subject == "" || l.Consumer == "" {
+		return DeadLetter{}, fmt.Errorf("message %d in %s is no dead letter: no worker put it there, for its headers %s… are missing or wrong", raw.Seq, events.StreamDead, headerDeadPrefix)
 	}
 	maps.Copy(l.Header, h)
 	maps.DeleteFunc(l.Header, func(name string, _ []string) bool {
