@@ -135,6 +135,7 @@ func (p *process) report(ctx context.Context, watch *bus.Bus) error {
 		return nil
 	})
 	if ctx.Err() != nil {
+		r.say("stopping; what is in work may go on for %s", p.config.nats.Grace)
 		return nil //nolint:nilerr // reading ended because everything does
 	}
 	return err
