@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tagship/tagship/cmd/tagship/internal/tell"
 	"github.com/tagship/tagship/events"
 )
 
@@ -37,8 +38,8 @@ func (d *demo) await(ctx context.Context, subject, version string) (events.Fact,
 					results <- nil
 					return
 				}
-				if reason := failure(recorded.Fact); reason != "" {
-					results <- fmt.Errorf("%s: %s", recorded.Fact.Subject(), reason)
+				if about, text, mood := tell.Fact(recorded.Fact); mood == tell.Bad {
+					results <- fmt.Errorf("%s %s", about, text)
 					return
 				}
 			}
@@ -58,24 +59,6 @@ func versionOf(f events.Fact) string {
 		return f.Version
 	case *events.CDNDone:
 		return f.Version
-	}
-	return ""
-}
-
-func failure(f events.Fact) string {
-	switch f := f.(type) {
-	case *events.TagRefused:
-		return f.Reason
-	case *events.BuildFailed:
-		return f.Reason
-	case *events.ReleaseFailed:
-		return f.Reason
-	case *events.ReleaseRefused:
-		return f.Reason
-	case *events.CDNFailed:
-		return f.Reason
-	case *events.CDNRefused:
-		return f.Reason
 	}
 	return ""
 }
