@@ -433,6 +433,9 @@ func TestRequested(t *testing.T) {
 			if err != nil || len(facts) != 1 {
 				t.Fatalf("got %d facts and %v, expected one fact", len(facts), err)
 			}
+			if by := facts[0].Head().By; by != "ann" {
+				t.Errorf("stated by %q, expected who asked", by)
+			}
 			b.record.add(t, facts...)
 			checkTold(t, b, test.want)
 		})

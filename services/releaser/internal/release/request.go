@@ -9,6 +9,14 @@ import (
 // Requested answers a request with release.wanted or release.refused. A person
 // may ask for any version that is built, older ones too.
 func (r *Releaser) Requested(ctx context.Context, d events.Delivery[*events.Request]) ([]events.Fact, error) {
+	facts, err := r.answer(ctx, d)
+	for _, fact := range facts {
+		fact.Head().By = d.Message.By
+	}
+	return facts, err
+}
+
+func (r *Releaser) answer(ctx context.Context, d events.Delivery[*events.Request]) ([]events.Fact, error) {
 	request := d.Message
 	env, app, version := request.Place(), request.App, request.Version
 	if _, known := r.environments[env]; !known {
@@ -38,7 +46,6 @@ func (r *Releaser) Requested(ctx context.Context, d events.Delivery[*events.Requ
 		return []events.Fact{refused(env, app, version, "%s %s is not released to environments: its %s has no deploy section", app, version, events.RecipeFile)}, nil
 	}
 	return []events.Fact{&events.ReleaseWanted{
-		Meta:    events.Meta{By: request.By},
 		Release: events.Release{Env: env, App: app, Version: version, Digest: build.Image.Digest},
 		TagSeq:  build.TagSeq,
 	}}, nil
