@@ -15,6 +15,16 @@ type Status struct {
 	Retrying    []Retry      `json:"retrying"`
 	DeadLetters []deadLetter `json:"dead_letters"` // those nobody has replayed or dropped
 	Services    []Answering  `json:"services"`
+	// Malformed are messages that somebody stored on subjects of facts.
+	Malformed []NotUnderstood `json:"malformed,omitempty"`
+}
+
+// NotUnderstood is a message on a fact's subject that is no fact.
+type NotUnderstood struct {
+	Message string    `json:"message"` // where it is stored: stream and sequence
+	Subject string    `json:"subject"`
+	At      time.Time `json:"at"`
+	Error   string    `json:"error"`
 }
 
 // AppStatus is where an app's versions are.

@@ -28,6 +28,7 @@ type sources struct {
 	repositories                map[string][]byte
 	retrying                    []bus.Attempt
 	dead                        []bus.DeadLetter
+	malformed                   []bus.Malformed
 	services                    []bus.Service
 }
 
@@ -54,6 +55,10 @@ func readSources(ctx context.Context, b *bus.Bus, app string) (*sources, error) 
 	})
 	group.Go(func() (err error) {
 		s.dead, err = b.DeadLetters(ctx)
+		return err
+	})
+	group.Go(func() (err error) {
+		s.malformed, err = b.Malformed(ctx)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -243,6 +248,11 @@ func (r *reading) status(s *sources) *Status {
 	for _, l := range s.dead {
 		if l.Settled == nil && (r.app == "" || r.app == l.App) {
 			out.DeadLetters = append(out.DeadLetters, newDeadLetter(l))
+		}
+	}
+	for _, m := range s.malformed {
+		if r.app == "" { // whom it concerns cannot be told
+			out.Malformed = append(out.Malformed, NotUnderstood{Message: m.Origin.String(), Subject: m.Subject, At: m.Time, Error: m.Error})
 		}
 	}
 	processes := map[string]int{}

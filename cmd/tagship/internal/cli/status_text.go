@@ -27,6 +27,7 @@ func writeStatus(c Console, s *Status, single bool) {
 	w.problems(s.Problems)
 	w.retrying(s.Retrying)
 	w.dead(s.DeadLetters)
+	w.malformed(s.Malformed)
 	w.services(s.Services)
 }
 
@@ -217,6 +218,14 @@ func (w statusWriter) dead(all []deadLetter) {
 		return
 	}
 	fmt.Fprintf(w.out, "\n%s  %d to look at: tagship dead list\n", w.p.paint(red, "Dead letters"), len(all))
+}
+
+func (w statusWriter) malformed(all []NotUnderstood) {
+	var t table
+	for _, m := range all {
+		t.row(cell{m.Subject, yellow}, cell{m.Message, plain}, cell{clip(m.Error, 200), plain})
+	}
+	w.section("Not understood, stored by hand", t)
 }
 
 func (w statusWriter) services(all []Answering) {
