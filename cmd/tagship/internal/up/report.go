@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +21,11 @@ type reporter struct {
 	mu     sync.Mutex
 	out    io.Writer
 	colour bool
+	builds map[string]time.Time // that are at work, since when
 }
+
+// reminder is how often a build that goes on is mentioned.
+const reminder = 10 * time.Second
 
 // follow prints facts, and hands each to seen, until ctx ends.
 func (r *reporter) follow(ctx context.Context, b *bus.Bus, since time.Time, seen func(events.Fact) error) error {
@@ -38,7 +44,45 @@ func (r *reporter) follow(ctx context.Context, b *bus.Bus, since time.Time, seen
 			return nil
 		})
 	}
+	group.Go(func() error {
+		r.remind(ctx)
+		return nil
+	})
 	return group.Wait()
+}
+
+// remind says of builds that take long that they go on.
+func (r *reporter) remind(ctx context.Context) {
+	tick := time.NewTicker(reminder)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			r.mu.Lock()
+			for _, about := range slices.Sorted(maps.Keys(r.builds)) {
+				if took := now.Sub(r.builds[about]); took >= reminder {
+					_, _ = fmt.Fprintf(r.out, "%s · %s still compiling after %s; 'tagship logs %s -f' shows its output\n",
+						now.Format("15:04:05"), about, took.Truncate(time.Second), about) // as in print
+				}
+			}
+			r.mu.Unlock()
+		}
+	}
+}
+
+// note keeps in mind which builds are at work. It is called with mu held.
+func (r *reporter) note(about string, f events.Fact) {
+	switch f.(type) {
+	case *events.BuildStarted:
+		if r.builds == nil {
+			r.builds = map[string]time.Time{}
+		}
+		r.builds[about] = f.Head().At
+	case *events.BuildDone, *events.BuildFailed:
+		delete(r.builds, about)
+	}
 }
 
 func (r *reporter) say(format string, args ...any) {
@@ -60,6 +104,7 @@ func (r *reporter) print(f events.Fact) {
 	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+strings.Repeat(" ", 11))
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.note(what, f)
 	// A terminal that went away is no reason to stop releasing.
 	_, _ = fmt.Fprintf(r.out, "%s %s %s %s\n", f.Head().At.Local().Format("15:04:05"), mark, what, text)
 }
