@@ -270,6 +270,10 @@ func TestConformanceOfRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		// Without those of promotion, which would die beside the request's worker
+		// over the fact that it needs, and after five times be given up on too.
+		all := subject.Workers
+		subject.Workers = func(t testing.TB, b *bus.Bus) []bus.Worker { return all(t, b)[:1] }
 		subject.Trigger = events.NewRequest(events.CDNRequested, "lts", "agent", "v1", "ann")
 		subject.Outcome = "cdn.done.lts.agent"
 		subject.Effects = func(t testing.TB) int { return published(t, dir, "lts") }
