@@ -97,6 +97,9 @@ func Decode(subject string, body []byte) (Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+	if d.kind == HookReceived {
+		return decodeHook(subject, body)
+	}
 	if d.fresh == nil {
 		return ParseRequest(subject, body)
 	}

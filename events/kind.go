@@ -6,6 +6,7 @@ import (
 )
 
 // Streams of the pipeline. Each is written by one service, except Dead and Logs.
+// Hooks holds hints, which are forgotten; all others are the record.
 const (
 	StreamTags     = "TAGS"
 	StreamBuilds   = "BUILDS"
@@ -13,6 +14,7 @@ const (
 	StreamCDN      = "CDN"
 	StreamDead     = "DEAD"
 	StreamLogs     = "LOGS"
+	StreamHooks    = "HOOKS"
 )
 
 // Kind is what a subject begins with: one token for a request, two for a fact.
@@ -24,9 +26,11 @@ const (
 	BuildRequested   Kind = "build"   // <app>
 	ReleaseRequested Kind = "release" // <env>
 	CDNRequested     Kind = "cdn"     // <channel>
+	HookReceived     Kind = "hook"    // what it is about, see [Hook]
 
 	KindTagSeen    Kind = "tag.seen"    // <app>.<version>, once
 	KindTagMoved   Kind = "tag.moved"   // <app>.<version>
+	KindTagDeleted Kind = "tag.deleted" // <app>.<version>
 	KindTagRefused Kind = "tag.refused" // <app>.<version>
 	KindTagLooked  Kind = "tag.looked"  // <app>
 
@@ -62,8 +66,10 @@ var definitions = [...]definition{
 	{TagRequested, StreamTags, [2]string{"app"}, false, nil},
 	{KindTagSeen, StreamTags, [2]string{"app", "version"}, true, func() Fact { return &TagSeen{} }},
 	{KindTagMoved, StreamTags, [2]string{"app", "version"}, false, func() Fact { return &TagMoved{} }},
+	{KindTagDeleted, StreamTags, [2]string{"app", "version"}, false, func() Fact { return &TagDeleted{} }},
 	{KindTagRefused, StreamTags, [2]string{"app", "version"}, false, func() Fact { return &TagRefused{} }},
 	{KindTagLooked, StreamTags, [2]string{"app"}, false, func() Fact { return &TagLooked{} }},
+	{HookReceived, StreamHooks, [2]string{"subject"}, false, nil},
 
 	{BuildRequested, StreamBuilds, [2]string{"app"}, false, nil},
 	{KindBuildStarted, StreamBuilds, [2]string{"app", "version"}, false, func() Fact { return &BuildStarted{} }},

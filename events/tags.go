@@ -14,11 +14,15 @@ type TagSeen struct {
 	Meta
 	App     string `json:"app"`
 	Version string `json:"version"`
-	Tag     string `json:"tag"`    // the git tag, such as web/v1.2.3
-	Repo    string `json:"repo"`   // where it was seen, without credentials
-	Commit  string `json:"commit"` // the object id the tag peels to
-	Source  Source `json:"source"`
-	Recipe  Recipe `json:"recipe"` // .tagship.yaml at that commit
+	Tag     string `json:"tag"`  // the git tag, such as web/v1.2.3
+	Repo    string `json:"repo"` // where it was seen, without credentials
+	// RepoID is what the host knows the repository by, whatever it is called; empty where there is no such thing.
+	RepoID string `json:"repo_id,omitempty"`
+	// Object is the object id that the tag names: of the tag object where it is annotated. Empty in facts of older versions.
+	Object string `json:"object,omitempty"`
+	Commit string `json:"commit"` // the object id the tag peels to
+	Source Source `json:"source"`
+	Recipe Recipe `json:"recipe"` // .tagship.yaml at that commit
 }
 
 func (*TagSeen) Kind() Kind        { return KindTagSeen }
@@ -47,6 +51,10 @@ type TagMoved struct {
 	Repo    string `json:"repo"`
 	Old     string `json:"old"` // the commit that stays the version's
 	New     string `json:"new"` // the commit the tag names now
+	// Pusher is who moved it, where the host tells; it is not verified.
+	Pusher string `json:"pusher,omitempty"`
+	// Suspicion says why the move looks like an attack; empty if it does not.
+	Suspicion string `json:"suspicion,omitempty"`
 }
 
 func (*TagMoved) Kind() Kind        { return KindTagMoved }
@@ -61,6 +69,30 @@ func (f *TagMoved) Validate() error {
 	c.check("old", checkCommit(f.Old))
 	c.check("new", checkCommit(f.New))
 	c.forbid("new", f.Old == f.New, "is the old commit: nothing moved")
+	return c.err()
+}
+
+// TagDeleted says that a tag is gone from its repository. The version stays what it is.
+type TagDeleted struct {
+	Meta
+	App     string `json:"app"`
+	Version string `json:"version"`
+	Tag     string `json:"tag"`
+	Repo    string `json:"repo"`
+	Commit  string `json:"commit"`           // the commit it named
+	Pusher  string `json:"pusher,omitempty"` // who deleted it, where the host tells; it is not verified
+}
+
+func (*TagDeleted) Kind() Kind        { return KindTagDeleted }
+func (f *TagDeleted) Subject() string { return KindTagDeleted.Subject(f.App, f.Version) }
+
+func (f *TagDeleted) Validate() error {
+	var c fieldChecks
+	f.Meta.validate(&c)
+	c.check("app", CheckApp(f.App))
+	c.check("version", CheckVersion(f.Version))
+	c.require("tag", f.Tag)
+	c.check("commit", checkCommit(f.Commit))
 	return c.err()
 }
 

@@ -29,8 +29,12 @@ import (
 
 // Tag is one tag of a repository.
 type Tag struct {
-	Name   string // such as web/v1.2.3, without refs/tags/
-	Commit string // the object id it peels to; of a blob or tree where somebody tagged one
+	Name string // such as web/v1.2.3, without refs/tags/
+	// Object is the object id that the reference names: of the tag object where it is annotated.
+	Object string
+	// Commit is the object id that it peels to in the end; of a blob or tree where
+	// somebody tagged one. Empty in a listing that does not tell, see [Host.Find].
+	Commit string
 }
 
 // Repository is one git repository, whatever serves it. Its methods may be
