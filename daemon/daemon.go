@@ -32,6 +32,8 @@ import (
 type Runtime struct {
 	Bus *bus.Bus
 	Log *zap.Logger
+	// Metrics is where the service registers metrics of its own.
+	Metrics prometheus.Registerer
 	// Mux takes routes on the service's listener, beside /metrics, /healthz and /readyz.
 	Mux *http.ServeMux
 	// DataDir is a local folder of the service's own. It may be lost with the
@@ -140,7 +142,7 @@ func serve[C any](ctx context.Context, name string, run func(context.Context, C,
 	defer connected.Close()
 	listener.Watch(connected.Connected)
 	log.Info("started", zap.String("version", Version()), zap.String("listen", listener.URL()))
-	return run(ctx, section, Runtime{Bus: connected, Log: log, Mux: listener.Mux, DataDir: flags.Data, Ready: listener.Ready})
+	return run(ctx, section, Runtime{Bus: connected, Log: log, Metrics: registry, Mux: listener.Mux, DataDir: flags.Data, Ready: listener.Ready})
 }
 
 // load reads the sections that a service needs, and reports all problems in them at once.

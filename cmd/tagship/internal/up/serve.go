@@ -81,7 +81,7 @@ func start[C any](ctx context.Context, p *process, group *errgroup.Group, ready 
 		}
 		err = run(ctx, config, daemon.Runtime{
 			Bus: connected, Log: p.log.With(zap.String("service", name)),
-			Mux: p.listener.Mux, DataDir: data, Ready: sync.OnceFunc(ready.one),
+			Metrics: p.metrics, Mux: p.listener.Mux, DataDir: data, Ready: sync.OnceFunc(ready.one),
 		})
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("%s: %w", name, err)
