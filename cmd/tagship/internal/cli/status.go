@@ -111,7 +111,7 @@ func statusCommand(c Console) *cobra.Command {
 		Long: `What runs where, what is in flight, what failed and why.
 
 What failed is shown until something newer succeeds there; what was refused, for
-a day; a tag that moved, for a week.`,
+a day; a tag that moved or is gone, for a week.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			app := ""

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tagship/tagship/cmd/tagship/internal/tell"
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/events/bus"
 	"golang.org/x/sync/errgroup"
@@ -146,7 +147,11 @@ func (r *reading) readTags(tags []events.Recorded) []*events.TagSeen {
 		switch f := t.Fact.(type) {
 		case *events.TagMoved:
 			if r.recent(f, movedFor) {
-				r.problem(f, Problem{App: f.App, Version: f.Version, Reason: fmt.Sprintf("the tag moved from commit %.10s to %.10s; the version stays what it was", f.Old, f.New)})
+				r.problem(f, Problem{App: f.App, Version: f.Version, Reason: tell.Moved(f)})
+			}
+		case *events.TagDeleted:
+			if r.recent(f, movedFor) {
+				r.problem(f, Problem{App: f.App, Version: f.Version, Reason: tell.Deleted(f)})
 			}
 		case *events.TagRefused:
 			// A tag that was refused is mended by a newer one; a request is not.

@@ -183,6 +183,8 @@ func problemWords(p Problem) string {
 	switch events.Kind(p.Kind) {
 	case events.KindTagMoved:
 		return "tag moved"
+	case events.KindTagDeleted:
+		return "tag deleted"
 	case events.KindTagRefused:
 		return "tag refused"
 	case events.KindBuildFailed:

@@ -26,7 +26,9 @@ func Fact(f events.Fact) (about, text string, mood Mood) {
 	case *events.TagSeen:
 		return name(f.App, f.Version), "seen at commit " + short(f.Commit), Good
 	case *events.TagMoved:
-		return name(f.App, f.Version), fmt.Sprintf("the tag moved from commit %s to %s; the version stays what it was", short(f.Old), short(f.New)), Bad
+		return name(f.App, f.Version), Moved(f), Bad
+	case *events.TagDeleted:
+		return name(f.App, f.Version), Deleted(f), Bad
 	case *events.TagRefused:
 		return name(f.App, f.Version), "tag refused: " + f.Reason, Bad
 	case *events.TagLooked:
@@ -66,6 +68,28 @@ func placed(f events.Fact) (about, text string, mood Mood) {
 		return name(f.App, f.Version), "publication to " + f.Channel + " refused: " + f.Reason, Bad
 	}
 	return f.Subject(), "happened", Neutral
+}
+
+// Moved says where a tag went, and what it looks like.
+func Moved(f *events.TagMoved) string {
+	text := fmt.Sprintf("the tag moved from commit %s to %s%s; the version stays what it was", short(f.Old), short(f.New), by(", pushed by ", f.Pusher))
+	if f.Suspicion != "" {
+		text += "; " + f.Suspicion
+	}
+	return text
+}
+
+// Deleted says that a tag is gone.
+func Deleted(f *events.TagDeleted) string {
+	return fmt.Sprintf("the tag on commit %s was deleted%s; the version stays what it was", short(f.Commit), by(" by ", f.Pusher))
+}
+
+// by names whom the host names, if it does.
+func by(words, login string) string {
+	if login == "" {
+		return ""
+	}
+	return words + login
 }
 
 // Remains says what runs after a release that failed.

@@ -20,6 +20,9 @@ func TestFact(t *testing.T) {
 	}{
 		{&events.TagSeen{App: "web", Version: "v2", Commit: commit}, "web@v2", "seen at commit 0123456789", tell.Good},
 		{&events.TagMoved{App: "web", Version: "v2", Old: commit, New: "f" + commit}, "web@v2", "the tag moved from commit 0123456789 to f012345678; the version stays what it was", tell.Bad},
+		{&events.TagMoved{App: "web", Version: "v2", Old: commit, New: "f" + commit, Pusher: "eve", Suspicion: "so did 8 others"}, "web@v2", "the tag moved from commit 0123456789 to f012345678, pushed by eve; the version stays what it was; so did 8 others", tell.Bad},
+		{&events.TagDeleted{App: "web", Version: "v2", Commit: commit}, "web@v2", "the tag on commit 0123456789 was deleted; the version stays what it was", tell.Bad},
+		{&events.TagDeleted{App: "web", Version: "v2", Commit: commit, Pusher: "eve"}, "web@v2", "the tag on commit 0123456789 was deleted by eve; the version stays what it was", tell.Bad},
 		{&events.TagRefused{App: "web", Version: events.Unknown, Reason: "why"}, "web", "tag refused: why", tell.Bad},
 		{&events.TagLooked{App: "web"}, "web", "no new version", tell.Good},
 		{&events.TagLooked{App: "web", New: []string{"v1", "v2"}}, "web", "new: v1, v2", tell.Good},
