@@ -3,6 +3,5 @@ package github
 import (
 	_ "github.com/bradleyfalzon/ghinstallation/v2"
 	_ "github.com/golang-jwt/jwt/v4"
-	_ "github.com/google/go-github/v57/github"
 	_ "golang.org/x/time/rate"
 )
