@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Event is a message of the pipeline: a [Request] or a [Fact].
+// Event is a message of the pipeline: a [Request], a [Fact] or a [Hook].
 type Event interface {
 	// Kind is what the message is.
 	Kind() Kind

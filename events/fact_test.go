@@ -90,7 +90,7 @@ func identify(t *testing.T, f events.Fact, cause *events.Cause) {
 func TestDecodeIgnoresUnknownFields(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples() {
-		body := readGolden(t, string(s.fact.Kind())+".json")
+		body := readGolden(t, s.file())
 		newer := strings.Replace(string(body), "{", `{"colour":{"of":["the",{"bike":"shed"}]},`, 1)
 		decoded, err := events.Decode(s.subject, []byte(newer))
 		if err != nil {

@@ -44,6 +44,9 @@ func FuzzParseSubject(f *testing.F) {
 	for _, s := range samples() {
 		f.Add(s.subject)
 	}
+	for _, h := range hookSamples() {
+		f.Add(h.subject)
+	}
 	for _, subject := range []string{"", ".", "tag", "tag.", "tag.web", "tag..", "release.prod", "tag.seen.web.v1=2e0", "log.builder.web.v1"} {
 		f.Add(subject)
 	}
@@ -106,11 +109,15 @@ func FuzzParseRequest(f *testing.F) {
 
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples() {
-		f.Add(s.subject, readGolden(f, string(s.fact.Kind())+".json"))
+		f.Add(s.subject, readGolden(f, s.file()))
 	}
 	for _, r := range requestSamples() {
 		f.Add(r.Subject(), readGolden(f, string(r.Kind())+".json"))
 	}
+	for _, h := range hookSamples() {
+		f.Add(h.subject, readGolden(f, h.file))
+	}
+	f.Add("hook.github=2Ecom=2F42=40=FF", []byte("{\"host\":\"github.com\",\"repo_id\":\"42\",\"tag\":\"\xff\"}"))
 	f.Add("tag.looked.web", []byte(`{"id":"x","at":"2026-03-14T15:09:26+01:00","by":"ann","app":"web","new":[],"x":{}}`))
 	f.Fuzz(func(t *testing.T, subject string, body []byte) {
 		event, err := events.Decode(subject, body)
@@ -123,11 +130,15 @@ func FuzzDecode(f *testing.F) {
 		if event.Subject() != subject {
 			t.Errorf("%q was decoded to what belongs on %q", subject, event.Subject())
 		}
-		fact, ok := event.(events.Fact)
-		if !ok {
+		var again []byte
+		switch m := event.(type) {
+		case events.Fact:
+			again, err = events.Encode(m)
+		case *events.Hook:
+			again, err = events.EncodeHook(m)
+		default:
 			return // FuzzParseRequest says more of requests
 		}
-		again, err := events.Encode(fact)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,7 +40,7 @@ func readGolden(t testing.TB, name string) []byte {
 func TestFactsOnTheWire(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples() {
-		t.Run(string(s.fact.Kind()), func(t *testing.T) {
+		t.Run(s.file(), func(t *testing.T) {
 			t.Parallel()
 			if got := s.fact.Subject(); got != s.subject {
 				t.Errorf("subject is %s, want %s", got, s.subject)
@@ -50,9 +49,8 @@ func TestFactsOnTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			name := string(s.fact.Kind()) + ".json"
-			golden(t, name, body)
-			decoded, err := events.Decode(s.subject, readGolden(t, name))
+			golden(t, s.file(), body)
+			decoded, err := events.Decode(s.subject, readGolden(t, s.file()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,27 +116,28 @@ func TestRequestsOnTheWire(t *testing.T) {
 
 func TestEveryKindHasGoldenFile(t *testing.T) {
 	t.Parallel()
-	sampled := map[events.Kind]bool{}
+	sampled, known := map[events.Kind]bool{}, map[string]bool{}
 	for _, s := range samples() {
-		sampled[s.fact.Kind()] = true
+		sampled[s.fact.Kind()], known[s.file()] = true, true
 	}
 	for _, r := range requestSamples() {
-		sampled[r.Kind()] = true
+		sampled[r.Kind()], known[string(r.Kind())+".json"], known[string(r.Kind())+".txt"] = true, true, true
 	}
-	known := map[string]bool{}
+	for _, h := range hookSamples() {
+		sampled[events.HookReceived], known[h.file] = true, true
+	}
 	for _, k := range events.Kinds() {
 		if !sampled[k] {
 			t.Errorf("%s has no sample", k)
 		}
-		known[string(k)] = true
 	}
 	files, err := filepath.Glob("testdata/*.*")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if name := filepath.Base(f); !known[strings.TrimSuffix(name, filepath.Ext(name))] {
-			t.Errorf("%s is of no kind", f)
+		if !known[filepath.Base(f)] {
+			t.Errorf("%s is of no sample", f)
 		}
 	}
 }

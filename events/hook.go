@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 )
 
 // Hook is a hint that something happened to a repository, as a call of a git
@@ -31,8 +32,15 @@ type Hook struct {
 // Kind is [HookReceived].
 func (*Hook) Kind() Kind { return HookReceived }
 
-// maxHookToken bounds what a hook is about in its subject, in bytes before escaping.
-const maxHookToken = 512
+// Limits on what a hook says, in bytes, so that it fits a message whatever it is about.
+const (
+	// maxHookToken bounds what a hook is about in its subject, before escaping.
+	maxHookToken = 512
+	maxHookHost  = 255 // of a domain name (RFC 1035, section 2.3.4)
+	maxHookRepo  = 2048
+	maxHookTag   = 65516 // of a line in which git transfers a name (gitprotocol-common, "pkt-line")
+	maxHookWord  = 255
+)
 
 // Subject tells what the hook is about: hook.<app>, or hook.<host/repository@tag>,
 // escaped. A long one is replaced by its digest.
@@ -49,7 +57,7 @@ func (h *Hook) Subject() string {
 	}
 	if len(about) > maxHookToken {
 		sum := sha256.Sum256([]byte(about))
-		about = "sha256-" + hex.EncodeToString(sum[:])
+		about = "sha256:" + hex.EncodeToString(sum[:]) // as no app can be called
 	}
 	return HookReceived.Subject(about)
 }
@@ -59,12 +67,24 @@ func (h *Hook) Validate() error {
 	var c fieldChecks
 	if h.App != "" {
 		c.check("app", CheckApp(h.App))
-		return c.err()
+		c.forbid("app", h.Host+h.RepoID+h.Repo+h.Tag != "" || h.Deleted, "and a repository exclude each other")
+	} else {
+		h.validateRepo(&c)
 	}
-	c.require("host", h.Host)
-	c.forbid("repo", h.Repo == "" && h.RepoID == "", "is missing, and so is repo_id")
 	c.check("by", checkBy(h.By))
+	c.check("delivery", checkLine(h.Delivery, maxHookWord))
 	return c.err()
+}
+
+func (h *Hook) validateRepo(c *fieldChecks) {
+	c.require("host", h.Host)
+	c.check("host", checkLine(h.Host, maxHookHost))
+	c.forbid("host", strings.ContainsAny(h.Host, "/@"), "%s is an address, expected a name such as github.com", excerpt(h.Host))
+	c.forbid("repo", h.Repo == "" && h.RepoID == "", "is missing, and so is repo_id")
+	c.check("repo", checkLine(h.Repo, maxHookRepo))
+	c.check("repo_id", checkLine(h.RepoID, maxHookWord))
+	c.check("tag", checkLine(h.Tag, maxHookTag))
+	c.forbid("deleted", h.Deleted && h.Tag == "", "needs a tag")
 }
 
 // EncodeHook writes a hook as it goes over the wire, after checking it.
@@ -86,11 +106,11 @@ func decodeHook(subject string, body []byte) (Event, error) {
 	if err == nil {
 		err = h.Validate()
 	}
-	if err == nil && h.Subject() != subject {
-		err = fmt.Errorf("the body says that it belongs on %s", h.Subject())
-	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, subject, err)
+	}
+	if stated := h.Subject(); stated != subject {
+		return nil, fmt.Errorf("%w: the body on %s says that it belongs on %s", ErrMalformed, subject, stated)
 	}
 	return h, nil
 }

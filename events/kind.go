@@ -52,7 +52,7 @@ const (
 )
 
 // definition is what is known of a kind: where it lives, the names that follow
-// it in a subject, and an empty fact of it to decode into, nil for a request.
+// it in a subject, and an empty fact of it to decode into, nil for requests and hooks.
 type definition struct {
 	kind   Kind
 	stream string
@@ -69,7 +69,7 @@ var definitions = [...]definition{
 	{KindTagDeleted, StreamTags, [2]string{"app", "version"}, false, func() Fact { return &TagDeleted{} }},
 	{KindTagRefused, StreamTags, [2]string{"app", "version"}, false, func() Fact { return &TagRefused{} }},
 	{KindTagLooked, StreamTags, [2]string{"app"}, false, func() Fact { return &TagLooked{} }},
-	{HookReceived, StreamHooks, [2]string{"subject"}, false, nil},
+	{HookReceived, StreamHooks, [2]string{"name"}, false, nil},
 
 	{BuildRequested, StreamBuilds, [2]string{"app"}, false, nil},
 	{KindBuildStarted, StreamBuilds, [2]string{"app", "version"}, false, func() Fact { return &BuildStarted{} }},
@@ -133,10 +133,10 @@ func (k Kind) Once() bool {
 	return d != nil && d.once
 }
 
-// Request reports whether messages of this kind ask, rather than state a fact.
+// Request reports whether messages of this kind ask, rather than state a fact or hint at one.
 func (k Kind) Request() bool {
 	d := definitionOf(k)
-	return d != nil && d.fresh == nil
+	return d != nil && d.fresh == nil && k != HookReceived
 }
 
 // Subject is the subject of a message of this kind about the given names, which

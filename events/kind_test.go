@@ -27,8 +27,10 @@ func TestKinds(t *testing.T) {
 		"TAGS tag.* request",
 		"TAGS tag.seen.*.* once",
 		"TAGS tag.moved.*.*",
+		"TAGS tag.deleted.*.*",
 		"TAGS tag.refused.*.*",
 		"TAGS tag.looked.*",
+		"HOOKS hook.*",
 		"BUILDS build.* request",
 		"BUILDS build.started.*.*",
 		"BUILDS build.done.*.* once",
@@ -77,6 +79,8 @@ func TestParseSubject(t *testing.T) {
 		{subject: "tag.looked.web", kind: events.KindTagLooked, names: []string{"web"}},
 		{subject: "release.prod", kind: events.ReleaseRequested, names: []string{"prod"}},
 		{subject: "release.refused.pr=20od._", kind: events.KindReleaseRefused, names: []string{"pr od", "_"}},
+		{subject: "tag.deleted.web.v1", kind: events.KindTagDeleted, names: []string{"web", "v1"}},
+		{subject: "hook.github=2Ecom=2F42=40v1", kind: events.HookReceived, names: []string{"github.com/42@v1"}},
 		{subject: "cdn.done.beta.agent", kind: events.KindCDNDone, names: []string{"beta", "agent"}},
 
 		{subject: "", err: `subject "" is of no kind that Tagship knows`},
@@ -90,6 +94,8 @@ func TestParseSubject(t *testing.T) {
 		{subject: "build.done.web.v1=2e2", err: `subject "build.done.web.v1=2e2": token "v1=2e2": "=2e" at byte 2 is not an escaped byte`},
 		{subject: "log.builder.web.v1", err: `subject "log.builder.web.v1" is of no kind that Tagship knows`},
 		{subject: "tag.looked.web.v1", err: `subject "tag.looked.web.v1" is of no kind that Tagship knows`},
+		{subject: "hook.", err: `subject "hook.": the name is empty`},
+		{subject: "hook.tag.web", err: `subject "hook.tag.web" is of no kind that Tagship knows`},
 		{subject: "TAG.web", err: `subject "TAG.web" is of no kind that Tagship knows`},
 	}
 	for _, tt := range tests {

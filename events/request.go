@@ -68,14 +68,17 @@ func (r *Request) validate(c *fieldChecks) {
 	first("by", checkBy(r.By))
 }
 
-func checkBy(s string) error {
+func checkBy(s string) error { return checkLine(s, MaxVersion) }
+
+// checkLine says what is wrong with a text that is shown in a line, of so many bytes at most.
+func checkLine(s string, most int) error {
 	switch {
-	case len(s) > MaxVersion:
-		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), MaxVersion)
+	case len(s) > most:
+		return fmt.Errorf("is %d bytes long, expected at most %d", len(s), most)
 	case !utf8.ValidString(s):
 		return errors.New("is not valid UTF-8")
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Errorf("%q contains a control character", s)
+		return fmt.Errorf("%s contains a control character", excerpt(s))
 	}
 	return nil
 }
@@ -141,8 +144,8 @@ func (r *Request) parse(subject string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if d.fresh != nil {
-		return errors.New("is the subject of a fact, expected one of two tokens")
+	if !d.kind.Request() {
+		return errors.New("is no request's subject, expected for example build.web or release.prod")
 	}
 	r.kind = d.kind
 

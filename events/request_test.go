@@ -177,7 +177,8 @@ func TestParseRequestRefuses(t *testing.T) {
 				`app "Web" is not an app's name, expected lower-case letters and digits, separated by one of . _ - /; ` +
 				`version is empty, expected a version such as v1.2.3`},
 
-		{"a fact's subject", "build.done.web.v1", "web@v1", asked{"", "", u, u, ""}, "is the subject of a fact, expected one of two tokens"},
+		{"a fact's subject", "build.done.web.v1", "web@v1", asked{"", "", u, u, ""}, "is no request's subject, expected for example build.web or release.prod"},
+		{"a hook's subject", "hook.web", "web@v1", asked{"", "", u, u, ""}, "is no request's subject, expected for example build.web or release.prod"},
 		{"no subject of Tagship", "deploy.web", "web@v1", asked{"", "", u, u, ""}, `subject "deploy.web" is of no kind that Tagship knows`},
 		{"no subject at all", "", "web@v1", asked{"", "", u, u, ""}, `subject "" is of no kind that Tagship knows`},
 	}

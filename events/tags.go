@@ -35,6 +35,9 @@ func (f *TagSeen) Validate() error {
 	c.check("version", CheckVersion(f.Version))
 	c.require("tag", f.Tag)
 	c.require("repo", f.Repo)
+	if f.Object != "" {
+		c.check("object", checkCommit(f.Object))
+	}
 	c.check("commit", checkCommit(f.Commit))
 	c.check("source.digest", CheckDigest(f.Source.Digest))
 	c.forbid("source.size", f.Source.Size <= 0, "is %d, expected the number of bytes", f.Source.Size)

@@ -54,6 +54,10 @@ func TestValidateFacts(t *testing.T) {
 		"seen: unknown app":     spoil(func(f *events.TagSeen) { f.App = events.Unknown }, `app "_" is not an app's name, expected lower-case letters and digits, separated by one of . _ - /`),
 		"seen: recipe":          spoil(func(f *events.TagSeen) { f.Recipe.Image.Layers[1].Name = "" }, "recipe.image.layers[1].name is missing"),
 		"seen: recipe's deploy": spoil(func(f *events.TagSeen) { f.Recipe.Deploy.Health.Within = 0 }, "recipe.deploy.health.within is 0s, expected a duration such as 60s"),
+		"seen: without object":  spoil(func(f *events.TagSeen) { f.Object, f.RepoID = "", "" }, ""),
+		"seen: object":          spoil(func(f *events.TagSeen) { f.Object = "v1" }, `object "v1" is not a commit, expected 40 or 64 hexadecimal digits`),
+		"deleted: nothing said": spoil(func(f *events.TagDeleted) { *f = events.TagDeleted{Meta: f.Meta} },
+			"app is empty, expected the name of an app; version is empty, expected a version such as v1.2.3; tag is missing; commit is missing, expected 40 or 64 hexadecimal digits"),
 		"moved: nowhere":        spoil(func(f *events.TagMoved) { f.New = f.Old }, "new is the old commit: nothing moved"),
 		"moved: commits":        spoil(func(f *events.TagMoved) { f.Old, f.New = "", "x" }, `old is missing, expected 40 or 64 hexadecimal digits; new "x" is not a commit, expected 40 or 64 hexadecimal digits`),
 		"moved: unknown app":    spoil(func(f *events.TagMoved) { f.App = events.Unknown }, `app "_" is not an app's name, expected lower-case letters and digits, separated by one of . _ - /`),
@@ -113,7 +117,7 @@ func TestUnknownAppOnlyInRefusals(t *testing.T) {
 	t.Parallel()
 	app := regexp.MustCompile(`"app":"[^"]*"`)
 	for _, s := range samples() {
-		body := app.ReplaceAll(readGolden(t, string(s.fact.Kind())+".json"), []byte(`"app":"_"`))
+		body := app.ReplaceAll(readGolden(t, s.file()), []byte(`"app":"_"`))
 		_, err := events.Decode(s.subject, body)
 		complains := err != nil && strings.Contains(err.Error(), `app "_" is not an app's name`)
 		if refusal := strings.HasSuffix(string(s.fact.Kind()), ".refused"); complains == refusal {
