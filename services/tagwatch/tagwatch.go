@@ -100,9 +100,9 @@ func (a App) problems() []*events.FieldError {
 			add("git_password", err)
 		}
 	}
-	_, err := watch.NewChoice(a.Tags, "")
+	_, err := watch.NewChoice(watch.ChoiceOptions{Tags: a.Tags})
 	add("tags", err)
-	_, err = watch.NewChoice("*", a.Versions)
+	_, err = watch.NewChoice(watch.ChoiceOptions{Tags: "*", Versions: a.Versions})
 	add("versions", err)
 	return problems
 }
@@ -200,7 +200,7 @@ func (a App) watched(name string, host *git.Host) (watch.App, error) {
 	if err != nil {
 		return watch.App{}, err
 	}
-	choice, err := watch.NewChoice(a.Tags, a.Versions)
+	choice, err := watch.NewChoice(watch.ChoiceOptions{Tags: a.Tags, Versions: a.Versions})
 	if err != nil {
 		return watch.App{}, err
 	}

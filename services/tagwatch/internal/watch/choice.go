@@ -3,57 +3,157 @@ package watch
 import (
 	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
 )
 
+// What a [Choice] makes of pre-releases.
+const (
+	PrereleasesAuto   = "auto"   // they count where no constraint is, or the constraint names one
+	PrereleasesAlways = "always" // they count as far as the constraint goes
+	PrereleasesNever  = "never"  // they never count
+)
+
+// ChoiceOptions say which tags are versions of an app.
+type ChoiceOptions struct {
+	// Tags is a pattern as [path.Match] has it, in which * stands for anything but
+	// "/", or a regular expression (https://github.com/google/re2/wiki/Syntax)
+	// between slashes. Either must match the whole tag.
+	Tags string
+	// Versions is a constraint on versions, such as ">=1.2, <3"; empty for none.
+	Versions string
+	// Prereleases is one of [PrereleasesAuto], which empty stands for,
+	// [PrereleasesAlways] and [PrereleasesNever].
+	Prereleases string
+}
+
+// maxExpression bounds a regular expression, in bytes: every tag of every
+// listing goes through it.
+const maxExpression = 500
+
 // Choice says which tags are versions of an app, and what the versions are called.
 type Choice struct {
-	pattern    string
-	strip      string // what a tag has before its version
-	versions   string
+	options    ChoiceOptions
+	expression *regexp.Regexp      // nil if the pattern is none
+	group      int                 // of the version in the expression; 0 if it has none
+	strip      string              // what a tag has before its version
 	constraint *semver.Constraints // nil if any version will do
 }
 
-// NewChoice reads a pattern for tags as [path.Match] has it, in which * stands
-// for anything but "/", and a constraint on versions, which may be empty.
+// NewChoice reads what the options say.
 //
-// The version is the tag without the folders that the pattern spells out: with
-// the pattern web/v* the tag web/v1.2.3 is version v1.2.3. With a constraint such
-// as ">=1.2, <3" a version must be a semantic one (https://semver.org, a leading
-// v and missing zeros allowed), and a pre-release only counts if the constraint
-// names one.
-func NewChoice(pattern, versions string) (Choice, error) {
-	if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-		return Choice{}, fmt.Errorf("%q is not a pattern for tags, expected one such as v* or web/v*", pattern)
+// The version is the tag without what the pattern spells out up to its last "/"
+// or "@": with the pattern web/v* the tag web/v1.2.3 is version v1.2.3, and with
+// @acme/web@* the tag @acme/web@1.2.3 is version 1.2.3. A regular expression may
+// name it instead: with /web-(?P<version>.+)/ the tag web-1.2.3 is version 1.2.3.
+//
+// With a constraint a version must be a semantic one (https://semver.org, a
+// leading v and missing zeros allowed).
+func NewChoice(o ChoiceOptions) (Choice, error) {
+	c := Choice{options: o}
+	if err := c.readTags(o.Tags); err != nil {
+		return Choice{}, err
 	}
-	c := Choice{pattern: pattern, versions: versions}
-	literal := pattern
-	if wild := strings.IndexAny(pattern, `*?[\`); wild >= 0 {
-		literal = pattern[:wild]
+	switch o.Prereleases {
+	case "", PrereleasesAuto:
+		c.options.Prereleases = PrereleasesAuto
+	case PrereleasesAlways, PrereleasesNever:
+	default:
+		return Choice{}, fmt.Errorf("%q is no way to treat pre-releases, expected %s, %s or %s", o.Prereleases, PrereleasesAuto, PrereleasesAlways, PrereleasesNever)
 	}
-	c.strip = literal[:strings.LastIndexByte(literal, '/')+1]
-	if versions == "" {
+	if o.Versions == "" {
 		return c, nil
 	}
-	constraint, err := semver.NewConstraint(versions)
+	constraint, err := semver.NewConstraint(o.Versions)
 	if err != nil {
-		return Choice{}, fmt.Errorf("%q is not a constraint on versions, expected one such as >=1.2 or ^2: %w", versions, err)
+		return Choice{}, fmt.Errorf("%q is not a constraint on versions, expected one such as >=1.2 or ^2: %w", o.Versions, err)
 	}
+	constraint.IncludePrerelease = o.Prereleases == PrereleasesAlways
 	c.constraint = constraint
 	return c, nil
 }
 
+func (c *Choice) readTags(pattern string) error {
+	literal := pattern
+	if strings.HasPrefix(pattern, "/") { // no tag does
+		prefix, err := c.readExpression(pattern)
+		if err != nil {
+			return fmt.Errorf("%q is not a regular expression for tags, expected one such as /^web-(?P<version>v.+)$/: %w", pattern, err)
+		}
+		literal = prefix
+	} else if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+		return fmt.Errorf("%q is not a pattern for tags, expected one such as v* or web/v*, or a regular expression between slashes", pattern)
+	} else if wild := strings.IndexAny(pattern, `*?[\`); wild >= 0 {
+		literal = pattern[:wild]
+	}
+	if c.group == 0 {
+		c.strip = literal[:strings.LastIndexAny(literal, "/@")+1]
+	}
+	return nil
+}
+
+// readExpression returns what every tag that matches begins with.
+func (c *Choice) readExpression(pattern string) (prefix string, err error) {
+	if len(pattern) > maxExpression {
+		return "", fmt.Errorf("it has %d bytes, expected at most %d", len(pattern), maxExpression)
+	}
+	text, closed := strings.CutSuffix(pattern[1:], "/")
+	if !closed || text == "" {
+		return "", errors.New("it does not stand between slashes")
+	}
+	alone, err := regexp.Compile(text)
+	if err != nil {
+		return "", err
+	}
+	if c.expression, err = regexp.Compile(`\A(?:` + text + `)\z`); err != nil {
+		return "", err
+	}
+	for i, name := range c.expression.SubexpNames() {
+		if name == "version" && c.group != 0 {
+			return "", errors.New("it has two groups called version")
+		} else if name == "version" {
+			c.group = i
+		}
+	}
+	if left, err := regexp.Compile(strings.TrimPrefix(text, "^")); err == nil {
+		alone = left // an anchor hides the prefix from regexp
+	}
+	prefix, _ = alone.LiteralPrefix()
+	return prefix, nil
+}
+
 // String is the choice for people.
 func (c Choice) String() string {
-	if c.versions == "" {
-		return c.pattern
+	text := c.options.Tags
+	if c.options.Versions != "" {
+		text += " " + c.options.Versions
 	}
-	return c.pattern + " " + c.versions
+	if c.options.Prereleases != PrereleasesAuto {
+		text += ", pre-releases " + c.options.Prereleases
+	}
+	return text
+}
+
+// identity tells choices apart: a baseline is of one choice. It is the same in
+// every release that takes the same tags for versions, or what is old would be
+// new to the next.
+func (c Choice) identity() string {
+	id := c.options.Tags + "\n" + c.options.Versions
+	if strings.HasSuffix(c.strip, "@") && c.constraint != nil {
+		// What stands before an @ was part of the version once, which then was not
+		// a semantic one: the baselines of that time are without any tag.
+		id += "\n@"
+	}
+	if c.options.Prereleases != PrereleasesAuto {
+		id += "\n" + c.options.Prereleases
+	}
+	return id
 }
 
 // Version is what the app calls a tag, and whether the tag is one of its versions.
@@ -63,15 +163,32 @@ func (c Choice) Version(tag string) (string, bool) {
 }
 
 func (c Choice) read(tag string) (version string, parsed *semver.Version, ok bool) {
-	if matched, err := path.Match(c.pattern, tag); err != nil || !matched {
+	if version, ok = c.match(tag); !ok {
 		return "", nil, false
 	}
-	version = strings.TrimPrefix(tag, c.strip)
 	parsed, err := semver.NewVersion(version)
-	if err != nil {
+	switch {
+	case err != nil:
 		return version, nil, c.constraint == nil
+	case c.options.Prereleases == PrereleasesNever && parsed.Prerelease() != "":
+		return version, parsed, false
 	}
 	return version, parsed, c.constraint == nil || c.constraint.Check(parsed)
+}
+
+// match returns the part of a tag that is the version, if the pattern matches.
+func (c Choice) match(tag string) (version string, ok bool) {
+	if c.expression == nil {
+		matched, err := path.Match(c.options.Tags, tag)
+		version = strings.TrimPrefix(tag, c.strip)
+		return version, err == nil && matched && version != ""
+	}
+	found := c.expression.FindStringSubmatch(tag)
+	if found == nil {
+		return "", false
+	}
+	version = strings.TrimPrefix(found[c.group], c.strip) // group 0 is the whole tag
+	return version, version != ""
 }
 
 // candidate is a tag that is a version of the app.

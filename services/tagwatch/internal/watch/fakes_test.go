@@ -309,7 +309,7 @@ func backfill(a *App, _ *Options) { a.Backfill = true }
 
 func choose(t *testing.T, pattern, versions string) setup {
 	t.Helper()
-	choice, err := NewChoice(pattern, versions)
+	choice, err := NewChoice(ChoiceOptions{Tags: pattern, Versions: versions})
 	if err != nil {
 		t.Fatal(err)
 	}

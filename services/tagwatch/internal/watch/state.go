@@ -31,7 +31,7 @@ const StatusPrefix = "app"
 func StatusKey(app string) string { return StatusPrefix + "." + events.Escape(app) }
 
 func baselineKey(a *watched) string {
-	return "baseline." + events.Escape(a.Name) + "." + short(a.Repository.Where()+"\n"+a.Choice.pattern+"\n"+a.Choice.versions)
+	return "baseline." + events.Escape(a.Name) + "." + short(a.Repository.Where()+"\n"+a.Choice.identity())
 }
 
 func tagsPrefix(a *watched) string {
