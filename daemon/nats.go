@@ -31,6 +31,7 @@ type NATS struct {
 	AckWait  events.Duration `yaml:"ack_wait" default:"60s" doc:"How long a message stays with a worker that gives no sign of life. The same for all services."`
 	LogsAge  events.Duration `yaml:"logs_age" default:"336h" doc:"How long the output of the steps is kept."`
 	LogsSize int64           `yaml:"logs_bytes" default:"1073741824" doc:"How much output of the steps is kept, in bytes."`
+	Sources  events.Duration `yaml:"sources_age" default:"720h" doc:"How long the source of a version is kept for the builders. If it is needed later, tagwatch fetches it again. The same for all services."`
 	Grace    events.Duration `yaml:"grace" default:"20s" doc:"How long steps in work may go on after the process was asked to stop."`
 }
 
@@ -49,6 +50,8 @@ func (n *NATS) Check() error {
 		return config.FieldError("replicas", fmt.Errorf("is %d, expected 1, 3 or 5: an even number is lost with half of its servers", n.Replicas))
 	case n.AckWait < events.Duration(time.Second):
 		return config.FieldError("ack_wait", fmt.Errorf("is %s, expected at least 1s", n.AckWait))
+	case n.Sources < events.Duration(time.Hour):
+		return config.FieldError("sources_age", fmt.Errorf("is %s, expected at least 1h", n.Sources))
 	case (n.Cert == "") != (n.Key == ""):
 		return config.FieldError("cert", fmt.Errorf("cert and key go together"))
 	}
@@ -67,6 +70,7 @@ func (n *NATS) Options(service string, log *zap.Logger) (bus.Options, error) {
 		Topology: bus.Topology{
 			Replicas: n.Replicas, Fixed: !n.Setup, AckWait: time.Duration(n.AckWait),
 			LogsAge: time.Duration(n.LogsAge), LogsBytes: n.LogsSize,
+			SourcesAge: time.Duration(n.Sources),
 		},
 	}, nil
 }

@@ -33,6 +33,13 @@ type Recorded struct {
 	First uint64
 }
 
+// Asked is a request as it stands in its stream.
+type Asked struct {
+	Request *Request
+	Origin  Cause
+	Time    time.Time // when it was stored
+}
+
 // Stored tells where a published message is.
 type Stored struct {
 	Cause

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,13 +139,46 @@ func (b *Bus) Retrying(ctx context.Context) ([]Attempt, error) {
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}
 	var all []Attempt
-	for _, value := range values {
+	for key, value := range values {
 		var r attemptRecord
-		if json.Unmarshal(value, &r) == nil && r.Failures > 0 {
+		if json.Unmarshal(value, &r) != nil || r.Failures == 0 {
+			continue
+		}
+		gone, err := b.replaced(ctx, key, r)
+		if err != nil {
+			return nil, fmt.Errorf("list attempts: %w", err)
+		}
+		if !gone {
 			all = append(all, Attempt{Consumer: r.Consumer, Subject: r.Subject, Failures: r.Failures, Error: r.Error, Next: r.Next})
 		}
 	}
 	return all, nil
+}
+
+// replaced reports whether the message of a record is gone from its stream and
+// will not be tried again, as only a hook can be. Its record ends with the table's age.
+func (b *Bus) replaced(ctx context.Context, key string, r attemptRecord) (bool, error) {
+	if streamOfSubject(r.Subject) != events.StreamHooks {
+		return false, nil
+	}
+	if time.Since(r.Next) > hooksAge {
+		return true, nil
+	}
+	seq, err := strconv.ParseUint(key[strings.LastIndexByte(key, '.')+1:], 10, 64)
+	if err != nil {
+		return false, fmt.Errorf("key %s: %w", key, err)
+	}
+	err = b.withRetry(ctx, func(ctx context.Context) error {
+		_, err := b.get(ctx, events.StreamHooks, getRequest{Seq: seq})
+		if errors.Is(err, events.ErrNotRecorded) {
+			return events.Permanent(err)
+		}
+		return err
+	})
+	if errors.Is(err, events.ErrNotRecorded) {
+		return true, nil
+	}
+	return false, err
 }
 
 // oneLine makes a text fit for a header or a line of a table.

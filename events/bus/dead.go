@@ -77,6 +77,7 @@ func appOf(d *delivery) string {
 	if err != nil {
 		return events.Unknown
 	}
+	// A hook about a repository names no app, and what it names no app can be called.
 	app := names[0]
 	if prefix := string(kind); strings.HasPrefix(prefix, "release") || strings.HasPrefix(prefix, "cdn") {
 		if kind.Request() {

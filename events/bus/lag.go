@@ -31,7 +31,7 @@ func (b *Bus) Lags(ctx context.Context) ([]Lag, error) {
 		return nil, err
 	}
 	var all []Lag
-	for _, name := range []string{events.StreamTags, events.StreamBuilds, events.StreamReleases, events.StreamCDN} {
+	for _, name := range []string{events.StreamHooks, events.StreamTags, events.StreamBuilds, events.StreamReleases, events.StreamCDN} {
 		lags, err := b.lagsOf(ctx, name, retrying)
 		if err != nil {
 			return nil, fmt.Errorf("list consumers of %s: %w", name, err)

@@ -83,6 +83,22 @@ func (b *Bus) Request(ctx context.Context, r *events.Request) (events.Stored, er
 	return stored, nil
 }
 
+// Hint stores a hint to look, in place of an earlier one about the same. It takes
+// no longer than ctx, so a caller who must answer in time gives it a deadline;
+// while NATS does not answer, it tries again until then, for 30 s at most.
+func (b *Bus) Hint(ctx context.Context, h *events.Hook) (events.Stored, error) {
+	body, err := events.EncodeHook(h)
+	if err != nil {
+		return events.Stored{}, events.Permanent(err)
+	}
+	msg := &nats.Msg{Subject: h.Subject(), Data: body, Header: nats.Header{}}
+	stored, err := b.put(ctx, msg)
+	if err != nil {
+		return events.Stored{}, fmt.Errorf("publish %s: %w", msg.Subject, err)
+	}
+	return stored, nil
+}
+
 // put stores one message, with its own retries.
 func (b *Bus) put(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (events.Stored, error) {
 	var stored events.Stored

@@ -290,3 +290,29 @@ func TestGarbageIsPassedOver(t *testing.T) {
 		return err
 	})
 }
+
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	s := eventstest.NewServer(t)
+	b := s.Bus("builder")
+	first := ask(t, b, "v1")
+	if _, err := s.JetStream().Publish(t.Context(), "build.web", []byte("garbage")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(t.Context(), &events.BuildFailed{Meta: events.Meta{ID: "x"}, App: "web", Version: "v1", Reason: "exit 1"}); err != nil {
+		t.Fatal(err)
+	}
+	second := ask(t, b, "v2")
+	all, err := b.Requests(t.Context(), "build.web", time.Time{})
+	if err != nil || len(all) != 2 || all[0].Origin != first || all[1].Origin != second || all[1].Request.Version != "v2" || all[1].Request.By != "ann" {
+		t.Fatalf("saw %+v, %v", all, err)
+	}
+	for since, want := range map[time.Time]int{all[0].Time: 2, all[1].Time: 1, all[1].Time.Add(time.Hour): 0} {
+		if some, err := b.Requests(t.Context(), "build.web", since); err != nil || len(some) != want {
+			t.Errorf("since %s: saw %d, %v, want %d", since, len(some), err, want)
+		}
+	}
+	if none, err := b.Requests(t.Context(), "build.api", time.Time{}); err != nil || len(none) != 0 {
+		t.Errorf("of another app: %+v, %v", none, err)
+	}
+}

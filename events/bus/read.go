@@ -135,7 +135,7 @@ func recorded(raw *rawMessage) (events.Recorded, error) {
 	}
 	fact, ok := event.(events.Fact)
 	if !ok {
-		return events.Recorded{}, fmt.Errorf("%s is a request", raw.Subject)
+		return events.Recorded{}, fmt.Errorf("%s is no fact", raw.Subject)
 	}
 	return events.Recorded{Fact: fact, Seq: raw.Seq, Time: raw.Time, First: firstSeq(raw.Header, raw.Seq)}, nil
 }
@@ -173,6 +173,37 @@ func (b *Bus) LastSeq(ctx context.Context, filter string) (uint64, error) {
 		return 0, fmt.Errorf("look up %s: %w", filter, err)
 	}
 	return seq, nil
+}
+
+// Requests returns the requests on a subject that were stored since a time,
+// oldest first. Malformed ones are passed over.
+func (b *Bus) Requests(ctx context.Context, subject string, since time.Time) ([]events.Asked, error) {
+	stream, err := streamOf(subject)
+	if err != nil {
+		return nil, events.Permanent(err)
+	}
+	var all []events.Asked
+	next := getRequest{StartTime: &since, NextBySubject: subject}
+	for {
+		var raw *rawMessage
+		err := b.withRetry(ctx, func(ctx context.Context) (err error) {
+			raw, err = b.get(ctx, stream, next)
+			if errors.Is(err, events.ErrNotRecorded) {
+				return events.Permanent(err)
+			}
+			return err
+		})
+		if errors.Is(err, events.ErrNotRecorded) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look up requests on %s: %w", subject, err)
+		}
+		if r, err := events.ParseRequest(raw.Subject, raw.Data); err == nil {
+			all = append(all, events.Asked{Request: r, Origin: events.Cause{Stream: stream, Seq: raw.Seq}, Time: raw.Time})
+		}
+		next = getRequest{Seq: raw.Seq + 1, NextBySubject: subject}
+	}
 }
 
 // streamOf tells the stream that a filter lies in, by its first token.

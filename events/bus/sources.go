@@ -22,6 +22,7 @@ const (
 	sourceRate    = 48 << 20 // bytes a second
 	sourceBurst   = 8 << 20
 	sourceTimeout = 30 * time.Minute
+	sourceEnding  = 5 * time.Minute // before its end, an archive is not handed out any more
 )
 
 // PutSource stores an archive under its digest ("sha256:…"), unless it is there
@@ -47,24 +48,68 @@ func (b *Bus) PutSource(ctx context.Context, digest string, r io.Reader) error {
 	return nil
 }
 
+// HasSource reports whether there is an archive with the given digest.
+func (b *Bus) HasSource(ctx context.Context, digest string) (bool, error) {
+	_, _, err := b.findSource(ctx, digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for source %s: %w", digest, err)
+	}
+	return true, nil
+}
+
 // GetSource returns the archive with the given digest. Reading it to the end
 // fails if the content is not what the digest says. The error wraps
-// [fs.ErrNotExist] if there is no such archive.
+// [fs.ErrNotExist] if there is no such archive, or soon will be none.
 func (b *Bus) GetSource(ctx context.Context, digest string) (io.ReadCloser, error) {
-	store, err := b.sources(ctx)
+	store, ends, err := b.findSource(ctx, digest)
 	if err != nil {
 		return nil, fmt.Errorf("get source %s: %w", digest, err)
+	}
+	// Its content ends before its name does, and who reads what is not there would wait in vain.
+	if !ends.IsZero() && time.Until(ends) < sourceEnding {
+		return nil, fmt.Errorf("get source %s: it is about to end: %w", digest, fs.ErrNotExist)
 	}
 	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
 	object, err := store.Get(ctx, digest)
 	if err != nil {
 		cancel()
-		if errors.Is(err, jetstream.ErrObjectNotFound) {
-			err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
-		}
-		return nil, fmt.Errorf("get source %s: %w", digest, err)
+		return nil, fmt.Errorf("get source %s: %w", digest, missingSource(err))
 	}
 	return &source{Reader: newVerifier(object, digest), object: object, cancel: cancel}, nil
+}
+
+// findSource looks for an archive, and tells when it ends; zero for never.
+func (b *Bus) findSource(ctx context.Context, digest string) (store jetstream.ObjectStore, ends time.Time, err error) {
+	if store, err = b.sources(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
+	var absent error
+	err = b.askWithRetry(ctx, askAbout("OBJ_"+bucketSources), func(ctx context.Context) error {
+		info, err := store.GetInfo(ctx, digest)
+		if errors.Is(err, jetstream.ErrObjectNotFound) {
+			absent = missingSource(err)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		status, err := store.Status(ctx)
+		if err == nil && status.TTL() > 0 {
+			ends = info.ModTime.Add(status.TTL())
+		}
+		return err
+	})
+	return store, ends, errors.Join(absent, err)
+}
+
+func missingSource(err error) error {
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return err
 }
 
 func (b *Bus) sources(ctx context.Context) (store jetstream.ObjectStore, err error) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tagship/tagship/events"
@@ -109,9 +110,11 @@ func TestSources(t *testing.T) {
 		digest := digestOf(data)
 		_, err := b.GetSource(ctx, digest)
 		mustBe(t, err, fs.ErrNotExist)
+		mustHave(t, b, digest, false)
 		if err := b.PutSource(ctx, digest, bytes.NewReader(data)); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		mustHave(t, b, digest, true)
 		// Written once: what is there is not read again.
 		if err := b.PutSource(ctx, digest, iotestErr{}); err != nil {
 			t.Errorf("%s: put again: %v", name, err)
@@ -137,6 +140,50 @@ func TestSources(t *testing.T) {
 	}
 	_, err := b.GetSource(ctx, other)
 	mustBe(t, err, fs.ErrNotExist)
+}
+
+func mustHave(t *testing.T, b *bus.Bus, digest string, want bool) {
+	t.Helper()
+	if has, err := b.HasSource(t.Context(), digest); has != want || err != nil {
+		t.Errorf("source is there: %t, %v, want %t", has, err, want)
+	}
+}
+
+// TestSourceEnds wants a source that is about to end to be handed out no more,
+// and to be put again once it has ended.
+func TestSourceEnds(t *testing.T) {
+	t.Parallel()
+	s := eventstest.NewServer(t)
+	b := s.Bus("tagwatch", func(o *bus.Options) { o.Topology.SourcesAge = 4 * time.Minute })
+	data := []byte("package main")
+	put := func() {
+		if err := b.PutSource(t.Context(), digestOf(data), bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	mustHave(t, b, digestOf(data), true)
+	_, err := b.GetSource(t.Context(), digestOf(data))
+	mustBe(t, err, fs.ErrNotExist)
+	if events.IsPermanent(err) {
+		t.Error("an absent source is a permanent error, though it can be put again")
+	}
+	s.Bus("tagwatch", func(o *bus.Options) { o.Topology.SourcesAge = time.Second })
+	eventstest.Eventually(t, func() error {
+		if has, err := b.HasSource(t.Context(), digestOf(data)); has || err != nil {
+			return fmt.Errorf("source is there: %t, %w", has, err)
+		}
+		return nil
+	})
+	s.Bus("tagwatch")
+	put()
+	archive, err := b.GetSource(t.Context(), digestOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 var errRead = errors.New("the disk is gone")

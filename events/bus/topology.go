@@ -22,6 +22,8 @@ type Topology struct {
 	// LogsAge and LogsBytes bound the stream LOGS. Default 14 days, 1 GiB.
 	LogsAge   time.Duration
 	LogsBytes int64
+	// SourcesAge is how long staged sources are kept. Default 30 days.
+	SourcesAge time.Duration
 	// AckWait is how long a message stays with a worker that gives no sign of
 	// life, before another gets it. A working one gives a sign every quarter of
 	// it. Default 60 s.
@@ -41,6 +43,9 @@ func (t Topology) withDefaults() Topology {
 	if t.LogsBytes == 0 {
 		t.LogsBytes = 1 << 30
 	}
+	if t.SourcesAge == 0 {
+		t.SourcesAge = 30 * 24 * time.Hour
+	}
 	if t.AckWait == 0 {
 		t.AckWait = 60 * time.Second
 	}
@@ -53,12 +58,20 @@ const (
 	TableAttempts = "attempts" // messages that were not settled at the first attempt
 	TableDead     = "dead"     // dead letters that were replayed or dropped
 	TableWatch    = "watch"    // what tagwatch knows of repositories
+	TableReports  = "reports"  // what was reported to hosts
 	bucketSources = "sources"
 )
 
 // maxMessage bounds a message's size below the server's default limit of 1 MiB,
 // so that a dead letter has room for its headers.
 const maxMessage = 512 << 10
+
+// hooksAge and hooksBytes bound the stream HOOKS. What a hint hints at is found
+// without it too, only later.
+const (
+	hooksAge   = 72 * time.Hour
+	hooksBytes = 256 << 20
+)
 
 func (t Topology) storage() jetstream.StorageType {
 	if t.Memory {
@@ -88,6 +101,11 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: t.storage(), Replicas: t.Replicas,
 			MaxAge: t.LogsAge, MaxBytes: t.LogsBytes, MaxMsgSize: maxMessage, AllowDirect: true,
 		},
+		{
+			Name: events.StreamHooks, Subjects: []string{events.HookReceived.All()}, Description: "hints to look, the newest about each tag",
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: t.storage(), Replicas: t.Replicas,
+			MaxMsgsPerSubject: 1, MaxAge: hooksAge, MaxBytes: hooksBytes, MaxMsgSize: maxMessage,
+		},
 	}
 }
 
@@ -102,11 +120,12 @@ func (t Topology) tables() []jetstream.KeyValueConfig {
 		table(TableAttempts, "messages that were not settled at the first attempt", 30*24*time.Hour),
 		table(TableDead, "dead letters that were replayed or dropped", 0),
 		table(TableWatch, "what tagwatch knows of repositories", 0),
+		table(TableReports, "what was reported to hosts", 90*24*time.Hour),
 	}
 }
 
 func (t Topology) sources() jetstream.ObjectStoreConfig {
-	return jetstream.ObjectStoreConfig{Bucket: bucketSources, Description: "source code by digest", Storage: t.storage(), Replicas: t.Replicas}
+	return jetstream.ObjectStoreConfig{Bucket: bucketSources, Description: "source code by digest", TTL: t.SourcesAge, Storage: t.storage(), Replicas: t.Replicas}
 }
 
 // Consumer is a durable place in a stream, shared by all replicas of a service.
@@ -114,6 +133,9 @@ type Consumer struct {
 	Name    string
 	Stream  string
 	Filters []string
+	// New begins with what is stored after the consumer was created, rather than
+	// with the first message of the stream. NATS cannot change it later.
+	New bool
 	// MaxInFlight bounds how many messages all replicas together may hold,
 	// waiting for their next attempt included. Default 1000.
 	MaxInFlight int
@@ -132,6 +154,9 @@ func (c Consumer) config(t Topology) jetstream.ConsumerConfig {
 			"io.nats.monitor.unprocessed-critical":     "1000",
 			"io.nats.monitor.outstanding-ack-critical": fmt.Sprint(inFlight),
 		},
+	}
+	if c.New {
+		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	}
 	// One filter goes into the subject of the request to create the consumer,
 	// where permissions can see it (ADR-34).
@@ -154,15 +179,16 @@ func (b *Bus) Ensure(ctx context.Context, consumers ...Consumer) error {
 		}
 	}
 	for _, want := range t.tables() {
-		if err := b.ensureBucket(ctx, "KV_"+want.Bucket, func(ctx context.Context) error {
+		if err := b.ensureBucket(ctx, "KV_"+want.Bucket, want.TTL, func(ctx context.Context) error {
 			_, err := b.js.CreateOrUpdateKeyValue(ctx, want)
 			return err
 		}); err != nil {
 			return err
 		}
 	}
-	if err := b.ensureBucket(ctx, "OBJ_"+bucketSources, func(ctx context.Context) error {
-		_, err := b.js.CreateOrUpdateObjectStore(ctx, t.sources())
+	sources := t.sources()
+	if err := b.ensureBucket(ctx, "OBJ_"+bucketSources, sources.TTL, func(ctx context.Context) error {
+		_, err := b.js.CreateOrUpdateObjectStore(ctx, sources)
 		return err
 	}); err != nil {
 		return err
@@ -203,7 +229,7 @@ func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) err
 }
 
 // ensureBucket creates or updates a bucket, which is a stream underneath.
-func (b *Bus) ensureBucket(ctx context.Context, stream string, create func(context.Context) error) error {
+func (b *Bus) ensureBucket(ctx context.Context, stream string, age time.Duration, create func(context.Context) error) error {
 	return b.askWithRetry(ctx, askAbout(stream), func(ctx context.Context) error {
 		existing, err := b.js.Stream(ctx, stream)
 		if b.opts.Topology.Fixed {
@@ -213,7 +239,7 @@ func (b *Bus) ensureBucket(ctx context.Context, stream string, create func(conte
 			if have := existing.CachedInfo().Config; have.Storage != b.opts.Topology.storage() {
 				return events.Permanent(fmt.Errorf("bucket %s has storage %s, expected %s, which NATS cannot change: set the nats section of tagship.yaml to what is there",
 					stream, have.Storage, b.opts.Topology.storage()))
-			} else if have.Replicas == b.opts.Topology.Replicas {
+			} else if have.Replicas == b.opts.Topology.Replicas && have.MaxAge == age {
 				return nil
 			}
 		}
@@ -245,7 +271,8 @@ func outdated(have, want jetstream.StreamConfig) bool {
 		have.DenyDelete != want.DenyDelete || have.DenyPurge != want.DenyPurge ||
 		have.MaxMsgSize != want.MaxMsgSize || have.MaxAge != want.MaxAge ||
 		have.AllowDirect != want.AllowDirect || have.Description != want.Description ||
-		(want.MaxBytes != 0 && have.MaxBytes != want.MaxBytes)
+		(want.MaxBytes != 0 && have.MaxBytes != want.MaxBytes) ||
+		(want.MaxMsgsPerSubject != 0 && have.MaxMsgsPerSubject != want.MaxMsgsPerSubject)
 }
 
 // consumer creates or updates a durable consumer, or binds to it where the topology is fixed.

@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,18 @@ func TestEnsure(t *testing.T) {
 			t.Errorf("%s does not keep everything: %+v", name, c)
 		}
 	}
-	changed := s.Bus("setup", func(o *bus.Options) { o.Topology.LogsAge = time.Hour })
+	if c := config(events.StreamHooks); c.DenyDelete || c.DenyPurge || c.MaxMsgsPerSubject != 1 || c.MaxAge != 72*time.Hour || c.Discard != jetstream.DiscardOld {
+		t.Errorf("HOOKS does not keep the newest about each tag for a while: %+v", c)
+	}
+	for stream, age := range map[string]time.Duration{"KV_" + bus.TableReports: 90 * 24 * time.Hour, "OBJ_sources": 30 * 24 * time.Hour} {
+		if c := config(stream); c.MaxAge != age {
+			t.Errorf("%s keeps for %s, want %s", stream, c.MaxAge, age)
+		}
+	}
+	changed := s.Bus("setup", func(o *bus.Options) { o.Topology.LogsAge, o.Topology.SourcesAge = time.Hour, 2*time.Hour })
+	if got := config("OBJ_sources").MaxAge; got != 2*time.Hour {
+		t.Errorf("wanted sources to be kept for two hours, saw %s", got)
+	}
 	if got := config(events.StreamLogs).MaxAge; got != time.Hour {
 		t.Errorf("wanted LOGS to be bounded by an hour, saw %s", got)
 	}
@@ -47,6 +59,29 @@ func TestEnsure(t *testing.T) {
 	found, err := js.Consumer(ctx, consumer.Stream, consumer.Name)
 	if err != nil || found.CachedInfo().Config.MaxAckPending != 5 {
 		t.Errorf("wanted the consumer to be changed, saw %+v, %v", found, err)
+	}
+}
+
+// TestNewConsumer begins with what comes after it was made.
+func TestNewConsumer(t *testing.T) {
+	t.Parallel()
+	b := eventstest.NewServer(t).Bus("tagwatch")
+	consumer := builds()
+	consumer.New = true
+	ask(t, b, "v1")
+	for range 2 { // made, and found
+		if err := b.Ensure(t.Context(), consumer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(t, b, "v2")
+	handled := make(chan string, 10)
+	run(t, b, bus.Worker{Consumer: consumer, Handle: bus.Handle(func(_ context.Context, d request) ([]events.Fact, error) {
+		handled <- d.Message.Version
+		return nil, nil
+	})})
+	if version := within(t, handled, "the new request"); version != "v2" {
+		t.Errorf("handled %s first", version)
 	}
 }
 
