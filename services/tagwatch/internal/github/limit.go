@@ -1,0 +1,340 @@
+package github
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tagship/tagship/services/tagwatch/internal/watch"
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// answerTimeout is how long an answer may take. GitHub ends its own work on one after 10 s.
+	answerTimeout = 30 * time.Second
+	// maxAnswer is how long an answer may be, in bytes: some hundred thousand tags.
+	maxAnswer = 64 << 20
+	// maxConcurrent is how many requests are under way at once; GitHub allows 100.
+	maxConcurrent = 20
+
+	// longestPace is how long a request waits for its turn. One of GraphQL waits
+	// longer: it is part of a sweep, which had better be late than half done.
+	longestPace        = 5 * time.Second
+	longestPaceGraphQL = time.Minute
+
+	// firstBlock is how long no request is made if GitHub does not say how long;
+	// it doubles up to longestGuess. Nothing that GitHub says makes it longer
+	// than longestBlock, which is the length of its windows.
+	firstBlock   = time.Minute
+	longestGuess = 15 * time.Minute
+	longestBlock = time.Hour
+)
+
+// resource is what a budget is for.
+type resource int
+
+const (
+	resourceCore resource = iota
+	resourceGraphQL
+	resources
+)
+
+func (r resource) String() string {
+	if r == resourceGraphQL {
+		return "graphql"
+	}
+	return "core"
+}
+
+// limiter sends every request of one credential, and keeps to what GitHub says
+// of its limits. Where GitHub wants no requests it makes none, and returns a
+// [*watch.LimitError] at once; so it does instead of an answer that says so. Below
+// the limits it spreads requests, such that they are not reached. It reads answers
+// whole, so that nothing is held up by one that is not closed.
+//
+// What GitHub says of limits ends here: callers do not see the headers, lest
+// go-github blocks by its own reading of them.
+type limiter struct {
+	credential  string
+	graphqlPath string
+	next        http.RoundTripper
+	log         *zap.Logger
+
+	slots   chan struct{}
+	points  *rate.Limiter // of REST: GitHub allows 900 in a minute
+	writes  *rate.Limiter // 80 in a minute
+	hourly  *rate.Limiter // writes, 500 in an hour
+	queries *rate.Limiter // of GraphQL: 2,000 in a minute
+	busy    *rate.Limiter // milliseconds that GitHub computes queries: 60,000 in a minute
+
+	mu       sync.Mutex
+	accounts [resources]account
+	whole    block // of every resource
+	strikes  int   // refusals in a row that did not say how long
+	struck   time.Time
+}
+
+// block is a time in which GitHub wants no requests.
+type block struct {
+	until  time.Time
+	reason string
+}
+
+// extend makes the block last until at least a time.
+func (b *block) extend(until time.Time, reason string) {
+	if until.After(b.until) {
+		*b = block{until: until, reason: reason}
+	}
+}
+
+// newLimiter makes a limiter. In any minute (or hour) its paces let through the
+// burst and what comes in that time, which together are what GitHub allows.
+func newLimiter(credential, graphqlPath string, next http.RoundTripper, log *zap.Logger) *limiter {
+	perMinute := func(n, burst int) *rate.Limiter { return rate.NewLimiter(rate.Limit(float64(n-burst)/60), burst) }
+	return &limiter{
+		credential:  credential,
+		graphqlPath: graphqlPath,
+		next:        next,
+		log:         log.With(zap.String("credential", credential)),
+		slots:       make(chan struct{}, maxConcurrent),
+		points:      perMinute(900, 100),
+		writes:      perMinute(80, 20),
+		hourly:      rate.NewLimiter(rate.Limit(300.0/3600), 200),
+		queries:     perMinute(2000, 100),
+		busy:        perMinute(60_000, 20_000),
+	}
+}
+
+// RoundTrip sends a request when it is its turn.
+func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
+	kind := l.resource(req)
+	if err := l.admit(req, kind); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	defer func() { <-l.slots }()
+	began := time.Now()
+	resp, body, err := l.ask(req)
+	took := time.Since(began)
+	if kind == resourceGraphQL {
+		l.busy.ReserveN(time.Now(), min(max(1, int(took.Milliseconds())), l.busy.Burst()))
+	}
+	if err != nil {
+		l.requested(kind)
+		return nil, err
+	}
+	l.log.Debug("asked GitHub", zap.String("method", req.Method), zap.String("path", req.URL.Path), zap.Int("status", resp.StatusCode), zap.Duration("took", took))
+	if err := l.settle(req.Context(), kind, began, resp, body); err != nil {
+		return nil, err
+	}
+	if err := checkBody(req, resp, body); err != nil {
+		return nil, err
+	}
+	for name := range resp.Header {
+		if strings.HasPrefix(name, "X-Ratelimit-") {
+			resp.Header.Del(name)
+		}
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+func (l *limiter) resource(req *http.Request) resource {
+	if req.URL.Path == l.graphqlPath {
+		return resourceGraphQL
+	}
+	return resourceCore
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close() // it was not sent, so there is nothing to lose
+	}
+}
+
+// admit waits for a request's turn, and takes a slot for it.
+func (l *limiter) admit(req *http.Request, kind resource) error {
+	if err := l.blocked(kind); err != nil {
+		return err
+	}
+	if err := l.pace(req, kind); err != nil {
+		return err
+	}
+	select {
+	case l.slots <- struct{}{}:
+	case <-req.Context().Done():
+		return req.Context().Err()
+	}
+	if err := l.blocked(kind); err != nil { // since it waited
+		<-l.slots
+		return err
+	}
+	return nil
+}
+
+// pace waits such that the limits of a minute are not reached.
+func (l *limiter) pace(req *http.Request, kind resource) error {
+	ctx := req.Context()
+	if kind == resourceGraphQL {
+		if err := wait(ctx, l.busy, 1, longestPaceGraphQL); err != nil {
+			return err
+		}
+		return wait(ctx, l.queries, 1, longestPaceGraphQL)
+	}
+	if req.Method == http.MethodGet || req.Method == http.MethodHead {
+		return wait(ctx, l.points, 1, longestPace)
+	}
+	if err := wait(ctx, l.hourly, 1, longestPace); err != nil {
+		return err
+	}
+	if err := wait(ctx, l.writes, 1, longestPace); err != nil {
+		return err
+	}
+	return wait(ctx, l.points, 5, longestPace)
+}
+
+// wait takes n of a pace, and waits until it may have them.
+func wait(ctx context.Context, pace *rate.Limiter, n int, longest time.Duration) error {
+	now := time.Now()
+	turn := pace.ReserveN(now, n)
+	delay := turn.DelayFrom(now)
+	if delay > longest {
+		turn.CancelAt(now)
+		return &watch.LimitError{Until: now.Add(delay), Reason: "more requests at once than GitHub allows; the rest waits"}
+	}
+	if delay == 0 {
+		return nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		turn.Cancel()
+		return ctx.Err()
+	}
+}
+
+// ask sends a request, and reads the answer.
+func (l *limiter) ask(req *http.Request) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
+	defer cancel()
+	resp, err := l.next.RoundTrip(req.WithContext(ctx))
+	var body []byte
+	if err == nil {
+		body, err = readAnswer(resp.Body)
+	}
+	switch {
+	case err == nil:
+		return resp, body, nil
+	case ctx.Err() != nil && req.Context().Err() == nil:
+		return nil, nil, &heavyError{reason: fmt.Sprintf("there was no answer to %s %s within %s", req.Method, req.URL.Path, answerTimeout)}
+	}
+	return nil, nil, err
+}
+
+func readAnswer(body io.ReadCloser) ([]byte, error) {
+	defer body.Close()
+	text, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the answer: %w", err)
+	case len(text) > maxAnswer:
+		return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+	}
+	return text, nil
+}
+
+// checkBody refuses what only looks like an answer: a page of something between
+// here and GitHub, and JSON that was cut off.
+func checkBody(req *http.Request, resp *http.Response, body []byte) error {
+	if resp.StatusCode/100 != 2 || len(body) == 0 {
+		return nil
+	}
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")) // what cannot be read is neither of these
+	switch {
+	case media == "text/html":
+		return &heavyError{reason: fmt.Sprintf("the answer to %s %s is a web page, not one of GitHub's API", req.Method, req.URL.Path)}
+	case strings.HasSuffix(media, "json") && !json.Valid(body):
+		return &heavyError{reason: fmt.Sprintf("the answer to %s %s is cut off", req.Method, req.URL.Path)}
+	}
+	return nil
+}
+
+// settle accounts for an answer. The error is a [*watch.LimitError] if it is a refusal.
+func (l *limiter) settle(ctx context.Context, kind resource, began time.Time, resp *http.Response, body []byte) error {
+	now := time.Now()
+	no, refused := classify(kind, resp.StatusCode, resp.Header, body, now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := &l.accounts[kind]
+	a.requests++
+	a.update(kind, resp.Header, now)
+	if !refused {
+		if began.After(l.struck) {
+			l.strikes = 0
+		}
+		if resp.StatusCode != http.StatusNotModified {
+			a.spent++
+			spend(ctx, l, kind, 1)
+		}
+		return nil
+	}
+	until := now.Add(no.wait)
+	if no.wait == 0 {
+		if began.After(l.struck) || l.strikes == 0 { // else one of several that were under way together
+			l.strikes++
+			l.struck = now
+		}
+		until = now.Add(min(firstBlock<<min(l.strikes-1, 10), longestGuess))
+	}
+	held := &l.whole
+	if !no.whole {
+		held = &a.block
+	}
+	held.extend(until, no.reason)
+	l.log.Warn("GitHub wants no requests for a while", zap.Int("status", resp.StatusCode), zap.Stringer("resource", kind), zap.Time("until", held.until), zap.String("reason", held.reason))
+	return &watch.LimitError{Until: held.until, Reason: held.reason}
+}
+
+// blocked is a [*watch.LimitError] while GitHub wants no requests.
+func (l *limiter) blocked(kind resource) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if held := l.held(kind); held.until.After(time.Now()) {
+		return &watch.LimitError{Until: held.until, Reason: held.reason}
+	}
+	return nil
+}
+
+// held is the longer of the two blocks that hold for a resource.
+func (l *limiter) held(kind resource) block {
+	if own := l.accounts[kind].block; own.until.After(l.whole.until) {
+		return own
+	}
+	return l.whole
+}
+
+// requested counts a request without an answer.
+func (l *limiter) requested(kind resource) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accounts[kind].requests++
+}
+
+// cost accounts for a query of GraphQL beyond the one point that each is taken to cost.
+func (l *limiter) cost(ctx context.Context, points int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accounts[resourceGraphQL].spent += points - 1
+	spend(ctx, l, resourceGraphQL, points-1)
+}
