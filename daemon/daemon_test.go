@@ -24,6 +24,8 @@ func TestNATSCheck(t *testing.T) {
 		{"two ways to log in", "nats: {user: ann, nkey: SUA}", "nats.creds: only one of creds, nkey and user may be given"},
 		{"even replicas", "nats: {replicas: 2}", "nats.replicas: is 2, expected 1, 3 or 5"},
 		{"no time to acknowledge", "nats: {ack_wait: 10ms}", "nats.ack_wait: is 10ms, expected at least 1s"},
+		{"sources that are gone before they are built", "nats: {sources_age: 59m}", "nats.sources_age: is 59m0s, expected at least 1h"},
+		{"sources for an hour", "nats: {sources_age: 1h}", ""},
 		{"half a certificate", "nats: {cert: client.pem}", "nats.cert: cert and key go together"},
 		{"unknown key", "nats: {ulr: x}", `nats.ulr: unknown key; did you mean "url"?`},
 	} {

@@ -20,7 +20,7 @@ type Subject struct {
 	Workers func(t testing.TB, b *bus.Bus) []bus.Worker
 	// Prepare states what must be on record before the trigger. May be nil.
 	Prepare func(t testing.TB, b *bus.Bus)
-	// Trigger is the request or fact that the step answers.
+	// Trigger is the request, hook or fact that the step answers.
 	Trigger events.Event
 	// Outcome is the filter of the fact that must be stated once.
 	Outcome string

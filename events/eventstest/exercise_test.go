@@ -136,6 +136,30 @@ func exercise(t *testing.T, fault string) {
 
 func TestExercise(t *testing.T) { exercise(t, "") }
 
+// TestExerciseHook examines a step whose trigger is replaced when it comes again.
+func TestExerciseHook(t *testing.T) {
+	eventstest.Exercise(t, func(t *testing.T) eventstest.Subject {
+		return eventstest.Subject{
+			Service: "porter",
+			Workers: func(testing.TB, *bus.Bus) []bus.Worker {
+				return []bus.Worker{{
+					Consumer: bus.Consumer{Name: "porter", Stream: events.StreamHooks, Filters: []string{events.HookReceived.All()}},
+					Handle:   bus.Handle(deleted),
+				}}
+			},
+			Trigger: &events.Hook{Host: "github.com", RepoID: "42", Repo: "acme/web", Tag: "v1.2.3", Deleted: true},
+			Outcome: events.KindTagDeleted.All(),
+		}
+	})
+}
+
+// deleted believes what a hook says.
+func deleted(_ context.Context, d events.Delivery[*events.Hook]) ([]events.Fact, error) {
+	gone := &events.TagDeleted{App: "web", Version: d.Message.Tag, Tag: d.Message.Tag, Repo: d.Message.Repo, Commit: strings.Repeat("1", 40)}
+	gone.ID = gone.Subject() + "@1" // whatever says so, it happened once
+	return []events.Fact{gone}, nil
+}
+
 // TestExerciseFindsFaults runs the suite over services with known faults, each in
 // a process of its own, and wants it to fail where the fault shows.
 func TestExerciseFindsFaults(t *testing.T) {

@@ -195,12 +195,17 @@ func (r *trial) stopped(grace time.Duration) {
 	r.conclude(0)
 }
 
-// garbage is what is published by mistake on the trigger's own subject.
+// garbage is what is published by mistake on the trigger's own subject, or on
+// others like it where only the newest message of a subject is kept.
 func garbage(r *trial) {
-	subject := r.Trigger.Subject()
+	_, replaceable := r.Trigger.(*events.Hook)
 	bodies := []string{"{", "\x00\xff\xfe", `{"app":7,"version":["x"]}`, `[]`, strings.Repeat("x", 100_000)}
 	var stored []events.Cause
-	for _, body := range bodies {
+	for i, body := range bodies {
+		subject := r.Trigger.Subject()
+		if replaceable {
+			subject = events.HookReceived.Subject(fmt.Sprintf("garbage %d", i))
+		}
 		stored = append(stored, r.raw(subject, []byte(body)))
 	}
 	r.trigger = r.publish()

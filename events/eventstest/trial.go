@@ -51,6 +51,12 @@ func (r *trial) publish() events.Cause {
 			r.t.Fatalf("publish the trigger: %v", err)
 		}
 		return stored.Cause
+	case *events.Hook:
+		stored, err := r.observe.Hint(r.t.Context(), m)
+		if err != nil {
+			r.t.Fatalf("publish the trigger: %v", err)
+		}
+		return stored.Cause
 	case events.Fact:
 		if m.Head().ID == "" {
 			m.Head().ID = m.Subject() + "@trigger"
@@ -64,7 +70,7 @@ func (r *trial) publish() events.Cause {
 		}
 		return r.raw(m.Subject(), body)
 	}
-	r.t.Fatalf("the trigger is a %T, expected a *events.Request or an events.Fact", r.Trigger)
+	r.t.Fatalf("the trigger is a %T, expected a *events.Request, a *events.Hook or an events.Fact", r.Trigger)
 	return events.Cause{}
 }
 
