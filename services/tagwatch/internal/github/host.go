@@ -68,6 +68,8 @@ type Host struct {
 	transport   http.RoundTripper // to any host, by the CA and the proxy; it knows no credentials
 	credentials credentials
 	sweeps      sweeps
+	pace        pace
+	recipes     recipes
 	log         *zap.Logger
 }
 

@@ -1,0 +1,146 @@
+package github
+
+import "sync"
+
+const (
+	// batchMost is how many repositories are asked for in one query, at most.
+	batchMost = 40
+	// failuresMost is how many queries may fail in a row before the rest is given up: by
+	// then it is GitHub that does not work, not a repository that is too much for it.
+	failuresMost = 32
+)
+
+// pace is how many repositories are asked for in one query: fewer when GitHub
+// does not manage, and slowly more again. It outlives a sweep. Its zero value is
+// ready, and it is safe for concurrent use.
+type pace struct {
+	mu    sync.Mutex
+	fewer int // than batchMost
+}
+
+func (p *pace) size() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return batchMost - p.fewer
+}
+
+// managed says that a query of n repositories was answered.
+func (p *pace) managed(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n >= batchMost-p.fewer && p.fewer > 0 {
+		p.fewer--
+	}
+}
+
+// failed says that a query of n repositories was not answered.
+func (p *pace) failed(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fewer = max(p.fewer, batchMost-max(n/2, 1))
+}
+
+// queue hands out lookups in batches to several workers. What a worker was given
+// it gives back by answered or failed.
+type queue struct {
+	pace *pace
+
+	mu       sync.Mutex
+	changed  *sync.Cond
+	waiting  []*lookup
+	halves   [][]*lookup // of batches that failed, to be asked for as they are
+	out      int         // batches that workers have
+	failures int         // in a row
+}
+
+func newQueue(pace *pace, lookups []*lookup) *queue {
+	q := &queue{pace: pace, waiting: lookups}
+	q.changed = sync.NewCond(&q.mu)
+	return q
+}
+
+// take returns the next batch; nil when there will be none.
+func (q *queue) take() []*lookup {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if last := len(q.halves) - 1; last >= 0 {
+			batch := q.halves[last]
+			q.halves = q.halves[:last]
+			q.out++
+			return batch
+		}
+		if n := q.alike(q.pace.size()); n > 0 {
+			batch := q.waiting[:n:n]
+			q.waiting = q.waiting[n:]
+			q.out++
+			return batch
+		}
+		if q.out == 0 {
+			return nil
+		}
+		q.changed.Wait()
+	}
+}
+
+// alike is how many of those that wait make a batch: those that failed the last
+// time are not mixed with others, which they would hold up.
+func (q *queue) alike(most int) int {
+	n := 0
+	for n < len(q.waiting) && n < most && q.waiting[n].ask.Failing == q.waiting[0].ask.Failing {
+		n++
+	}
+	return n
+}
+
+// answered gives a batch back, with those of it that have more to ask.
+func (q *queue) answered(batch, more []*lookup) {
+	q.pace.managed(len(batch))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.failures = 0
+	q.waiting = append(q.waiting, more...)
+	q.back()
+}
+
+// failed gives back a batch that GitHub did not manage. It is asked for again in
+// halves; a single lookup is not, nor is anything after too many failures. It
+// returns those that are given up.
+func (q *queue) failed(batch []*lookup) (up []*lookup) {
+	q.pace.failed(len(batch))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	defer q.back()
+	if q.failures++; q.failures >= failuresMost {
+		return append(batch, q.drain()...)
+	}
+	if len(batch) == 1 {
+		return batch
+	}
+	half := len(batch) / 2
+	q.halves = append(q.halves, batch[:half:half], batch[half:])
+	return nil
+}
+
+// stop gives a batch back and returns it with everything that waits, none of which is handed out.
+func (q *queue) stop(batch []*lookup) []*lookup {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	defer q.back()
+	return append(batch, q.drain()...)
+}
+
+func (q *queue) drain() []*lookup {
+	left := q.waiting
+	for _, half := range q.halves {
+		left = append(left, half...)
+	}
+	q.waiting, q.halves = nil, nil
+	return left
+}
+
+// back counts a batch as given back, and wakes those that wait for more.
+func (q *queue) back() {
+	q.out--
+	q.changed.Broadcast()
+}

@@ -1,0 +1,101 @@
+package github
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/tagship/tagship/services/tagwatch/internal/watch"
+)
+
+func someLookups(n, failing int) (lookups []*lookup) {
+	for i := range n {
+		lookups = append(lookups, &lookup{i: i, ask: watch.Ask{Failing: i >= n-failing}})
+	}
+	return lookups
+}
+
+func TestBatchesDoNotMixThoseThatFailedWithOthers(t *testing.T) {
+	t.Parallel()
+	q := newQueue(&pace{}, someLookups(100, 15))
+	var sizes []int
+	for batch := q.take(); batch != nil; batch = q.take() {
+		sizes = append(sizes, len(batch))
+		q.answered(batch, nil)
+	}
+	if want := []int{40, 40, 5, 15}; !slices.Equal(sizes, want) {
+		t.Errorf("batches of %v, want %v", sizes, want)
+	}
+}
+
+// One repository that GitHub does not manage is found by halving: the others are answered.
+func TestOneThatIsTooMuchIsFoundByHalving(t *testing.T) {
+	t.Parallel()
+	q := newQueue(&pace{}, someLookups(200, 0))
+	var answered, queries int
+	var givenUp []*lookup
+	for batch := q.take(); batch != nil; batch = q.take() {
+		queries++
+		if slices.ContainsFunc(batch, func(l *lookup) bool { return l.i == 57 }) {
+			givenUp = append(givenUp, q.failed(batch)...)
+			continue
+		}
+		answered += len(batch)
+		q.answered(batch, nil)
+	}
+	if answered != 199 || len(givenUp) != 1 || givenUp[0].i != 57 {
+		t.Errorf("%d are answered and %d given up, want 199 and 1", answered, len(givenUp))
+	}
+	if queries > 60 {
+		t.Errorf("it took %d queries", queries)
+	}
+}
+
+func TestNothingIsAskedEndlesslyOfAGitHubThatIsDown(t *testing.T) {
+	t.Parallel()
+	q := newQueue(&pace{}, someLookups(10_000, 0))
+	var queries int
+	seen := map[*lookup]bool{}
+	for batch := q.take(); batch != nil; batch = q.take() {
+		queries++
+		for _, l := range q.failed(batch) {
+			if seen[l] {
+				t.Fatalf("%d is given up twice", l.i)
+			}
+			seen[l] = true
+		}
+	}
+	if len(seen) != 10_000 || queries > failuresMost {
+		t.Errorf("%d are given up after %d queries, want all after %d", len(seen), queries, failuresMost)
+	}
+}
+
+func TestPaceShrinksAtOnceAndGrowsSlowly(t *testing.T) {
+	t.Parallel()
+	var p pace
+	p.managed(batchMost)
+	if p.size() != batchMost {
+		t.Fatalf("begins with %d", p.size())
+	}
+	for _, want := range []int{20, 10, 5, 2, 1, 1} {
+		if p.failed(p.size()); p.size() != want {
+			t.Fatalf("%d after a failure, want %d", p.size(), want)
+		}
+	}
+	p.failed(batchMost) // one that was under way all the time
+	if p.size() != 1 {
+		t.Errorf("an older failure made it %d", p.size())
+	}
+	grown := 0
+	for p.size() < batchMost {
+		p.managed(p.size())
+		grown++
+	}
+	if grown < 20 {
+		t.Errorf("it is back after %d queries", grown)
+	}
+	p.failed(batchMost)
+	p.managed(3) // a rest says nothing about large ones
+	if p.size() != batchMost/2 {
+		t.Errorf("a small query made it %d", p.size())
+	}
+}
