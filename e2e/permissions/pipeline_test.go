@@ -53,11 +53,7 @@ func (s *service) worker(consumer bus.Consumer, step func(context.Context, event
 		if err := out.Close(); err != nil {
 			return nil, err
 		}
-		lease, leased := map[string]string{"builder": "build.web.1", "releaser": "release.dev.web", "cdnpush": "cdn.beta.web"}[s.name]
-		if !leased {
-			return step(ctx, d.Message)
-		}
-		err = s.bus.Hold(ctx, lease, func(ctx context.Context) error {
+		err = s.bus.Hold(ctx, s.lease(consumer), func(ctx context.Context) error {
 			facts, err = step(ctx, d.Message)
 			return err
 		})
@@ -66,6 +62,14 @@ func (s *service) worker(consumer bus.Consumer, step func(context.Context, event
 		}
 		return facts, err
 	}}
+}
+
+// lease is one that the worker of a consumer takes.
+func (s *service) lease(consumer bus.Consumer) string {
+	if consumer.Name == "tagwatch-report" {
+		return "report.web"
+	}
+	return map[string]string{"tagwatch": "watch.github=2Ecom", "builder": "build.web.1", "releaser": "release.dev.web", "cdnpush": "cdn.beta.web"}[s.name]
 }
 
 func (s *service) first(key string) bool {
@@ -84,7 +88,11 @@ func (s *service) workers() []bus.Worker {
 	var workers []bus.Worker
 	for _, c := range consumers() {
 		if c.Name == s.name || strings.HasPrefix(c.Name, s.name+"-") {
-			workers = append(workers, s.worker(c, s.step))
+			step := s.step
+			if c.Name == "tagwatch-report" {
+				step = s.report
+			}
+			workers = append(workers, s.worker(c, step))
 		}
 	}
 	return workers
@@ -92,6 +100,8 @@ func (s *service) workers() []bus.Worker {
 
 func (s *service) step(ctx context.Context, m events.Event) ([]events.Fact, error) {
 	switch m := m.(type) {
+	case *events.Hook:
+		return s.hear(ctx)
 	case *events.TagSeen:
 		return s.build(ctx, m)
 	case *events.BuildDone:
@@ -106,7 +116,7 @@ func (s *service) step(ctx context.Context, m events.Event) ([]events.Fact, erro
 	case *events.Request:
 		switch m.Kind() {
 		case events.TagRequested:
-			return s.look(ctx)
+			return s.look(ctx, m)
 		case events.ReleaseRequested:
 			return s.want(ctx, m.Place(), "", 1)
 		case events.BuildRequested:
@@ -118,8 +128,14 @@ func (s *service) step(ctx context.Context, m events.Event) ([]events.Fact, erro
 	return nil, events.Permanent(fmt.Errorf("no step for %s", m.Subject()))
 }
 
-func (s *service) look(ctx context.Context) ([]events.Fact, error) {
+func (s *service) look(ctx context.Context, asked *events.Request) ([]events.Fact, error) {
 	digest, archive := source()
+	if asked.By == "builder" {
+		if there, err := s.bus.HasSource(ctx, digest); err != nil || !there {
+			return nil, fmt.Errorf("the source is there: %t, %w", there, err)
+		}
+		return []events.Fact{&events.TagLooked{App: app}}, nil
+	}
 	if err := s.bus.PutSource(ctx, digest, bytes.NewReader(archive)); err != nil {
 		return nil, err
 	}
@@ -137,7 +153,33 @@ func (s *service) look(ctx context.Context) ([]events.Fact, error) {
 	if _, err := s.bus.Publish(ctx, seen); err != nil {
 		return nil, err
 	}
+	if _, err := s.bus.Hint(ctx, &events.Hook{Host: "github.com", RepoID: "42", Tag: version, Deleted: true}); err != nil { // as a webhook would
+		return nil, err
+	}
 	return []events.Fact{&events.TagLooked{App: app, New: []string{version}}}, nil
+}
+
+// hear believes a hook that says that the tag was deleted.
+func (s *service) hear(ctx context.Context) ([]events.Fact, error) {
+	seen, err := s.bus.Last(ctx, events.KindTagSeen.Subject(app, version))
+	if err != nil {
+		return nil, err
+	}
+	commit := ""
+	if f, ok := seen.Fact.(*events.TagSeen); ok {
+		commit = f.Commit
+	}
+	return []events.Fact{&events.TagDeleted{App: app, Version: version, Tag: version, Commit: commit}}, nil
+}
+
+// report looks up what a report says, and keeps that it was made.
+func (s *service) report(ctx context.Context, m events.Event) ([]events.Fact, error) {
+	for _, kind := range []events.Kind{events.KindTagSeen, events.KindBuildDone, events.KindReleaseDone} {
+		if _, err := s.bus.LastSeq(ctx, kind.All()); err != nil {
+			return nil, err
+		}
+	}
+	return nil, s.use(ctx, s.bus.Table(bus.TableReports), "web."+events.Escape(m.Subject()))
 }
 
 // absent looks up what is not there yet.
@@ -152,10 +194,13 @@ func (s *service) absent(ctx context.Context, subject string) error {
 	return err
 }
 
-// keep uses the table of what is known of repositories in every way.
+// keep keeps something about a repository.
 func (s *service) keep(ctx context.Context) error {
-	const key = "web.tags.v1"
-	table := s.bus.Table(bus.TableWatch)
+	return s.use(ctx, s.bus.Table(bus.TableWatch), "web.tags.v1")
+}
+
+// use uses a table in every way.
+func (s *service) use(ctx context.Context, table *bus.Table, key string) error {
 	if err := table.Create(ctx, key, []byte("{}")); err != nil {
 		return err
 	}
@@ -174,7 +219,7 @@ func (s *service) keep(ctx context.Context) error {
 		return err
 	}
 	if len(all) != 1 {
-		return fmt.Errorf("table watch has %d values, want 1", len(all))
+		return fmt.Errorf("the table has %d values, want 1", len(all))
 	}
 	return table.Delete(ctx, key)
 }
@@ -186,6 +231,13 @@ func (s *service) build(ctx context.Context, seen *events.TagSeen) ([]events.Fac
 	}
 	if err := s.absent(ctx, events.KindBuildDone.Subject(app, version)); err != nil {
 		return nil, err
+	}
+	again := events.NewRequest(events.TagRequested, "", app, version, "builder") // as when the source is gone
+	if _, err := s.bus.Request(ctx, again); err != nil {
+		return nil, err
+	}
+	if asked, err := s.bus.Requests(ctx, again.Subject(), tag.Time); err != nil || len(asked) == 0 {
+		return nil, fmt.Errorf("%d requests since the tag was seen, %w", len(asked), err)
 	}
 	if _, err := s.bus.Publish(ctx, &events.BuildStarted{App: app, Version: version, Commit: seen.Commit, Executor: "host"}); err != nil {
 		return nil, err
@@ -299,6 +351,7 @@ func testPipeline(t *testing.T, c *cluster) {
 
 	ask(t, developer, events.NewRequest(events.TagRequested, "", app, "", "ann"))
 	record.Wait(events.KindTagLooked.Subject(app))
+	record.Wait(events.KindTagDeleted.Subject(app, version))
 	record.Wait(events.KindReleaseDone.Subject("demo", app))
 	record.Wait(events.KindCDNDone.Subject("beta", app))
 	ask(t, developer, events.NewRequest(events.BuildRequested, "", app, version, "ann"))
@@ -308,20 +361,25 @@ func testPipeline(t *testing.T, c *cluster) {
 	ask(t, ops, events.NewRequest(events.CDNRequested, "stable", app, version, "ann"))
 	record.Wait(events.KindCDNRefused.Subject("stable", app))
 
-	garbage := []string{"tag.seen.web.x", "release.wanted.dev.web", "build.done.web.x"} // builder, releaser, and both promotions
+	garbage := []string{
+		"tag.seen.web.x", "release.wanted.dev.web", "build.done.web.x", // builder, releaser, both promotions, and reports
+		"build.started.web.x", "build.failed.web.x", "release.started.dev.web", "release.failed.dev.web", // reports
+		"tag.web", "hook.web", "cdn.beta",
+	}
 	admin := c.connect(t, "admin")
-	for _, subject := range append(garbage, "tag.web", "cdn.beta") {
+	for _, subject := range garbage {
 		if err := admin.Publish(subject, []byte("garbage")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	letters := record.Dead(6)
+	letters := record.Dead(13)
 	var from []string
 	for _, l := range letters {
 		from = append(from, l.Consumer)
 	}
 	slices.Sort(from)
-	if got, want := strings.Join(from, " "), "builder cdnpush cdnpush-beta releaser-dev releaser-dev-promote tagwatch"; got != want {
+	want := "builder cdnpush cdnpush-beta releaser-dev releaser-dev-promote tagwatch tagwatch" + strings.Repeat(" tagwatch-report", 6)
+	if got := strings.Join(from, " "); got != want {
 		t.Errorf("dead letters of %s, want %s", got, want)
 	}
 	testDeadLetters(t, ops, letters)

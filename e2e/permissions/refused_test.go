@@ -73,7 +73,7 @@ func (c *connection) listen(subject string) error {
 // Whoever may not publish is told at once; what they may is shown by testPipeline.
 func testRefusals(t *testing.T, c *cluster) {
 	facts := []string{
-		"tag.seen.web.v9", "tag.moved.web.v9", "build.started.web.v9", "build.done.web.v9", "release.wanted.prod.web",
+		"tag.seen.web.v9", "tag.moved.web.v9", "tag.deleted.web.v9", "build.started.web.v9", "build.done.web.v9", "release.wanted.prod.web",
 		"release.done.prod.web", "release.refused.prod.web", "cdn.done.stable.web", "log.builder.web.v9", "dead.builder.web",
 	}
 	requests := []string{"tag.web", "build.web", "release.dev", "release.prod", "cdn.stable"}
@@ -93,21 +93,23 @@ func testRefusals(t *testing.T, c *cluster) {
 	}
 	humans := append(append(append(append(change, others("builder", "TAGS")...), others("releaser-dev-promote", "BUILDS")...),
 		others("releaser-prod", "RELEASES")...), others("cdnpush", "CDN")...)
+	humans = append(append(append(humans, others("tagwatch", "HOOKS")...), others("tagwatch-report", "RELEASES")...), "$KV.reports.web", "$KV.leases.watch.git")
 	tests := map[string]struct{ allowed, refused []string }{
-		"viewer":    {refused: append(append(append([]string{}, facts...), requests...), humans...)},
-		"developer": {allowed: []string{"release.dev"}, refused: append(append([]string{"release.prod", "release.demo", "cdn.stable"}, facts...), humans...)},
+		"viewer":    {refused: append(append(append([]string{"hook.web"}, facts...), requests...), humans...)},
+		"developer": {allowed: []string{"release.dev"}, refused: append(append([]string{"release.prod", "release.demo", "cdn.stable", "hook.web"}, facts...), humans...)},
 		"ops": {
-			allowed: []string{"release.prod", "release.demo", "tag.web"},
-			refused: append(append([]string{"release.done.prod", "releaze.prod", "release.prod.web", "build.started.web.v9", "release.started.prod.web"},
+			allowed: []string{"release.prod", "release.demo", "tag.web", "hook.web"},
+			refused: append(append([]string{"release.done.prod", "releaze.prod", "release.prod.web", "build.refused.web.v9", "release.refused.prod.web", "tag.moved.web.v9", "hook.web.v9"},
 				humans...), "log.builder.web.v9", "dead.builder.web"),
 		},
 		"tagwatch": {
-			refused: append(append(append(append([]string{"build.done.web.v9", "$JS.API.STREAM.MSG.GET.BUILDS", "$KV.leases.release.prod.web", "$KV.attempts.builder.TAGS.1"},
-				requests[1:]...), change[:10]...), others("builder", "TAGS")...), "dead.builder.web", "log.builder.web.v9"),
+			refused: append(append(append(append([]string{"build.done.web.v9", "$JS.API.STREAM.MSG.GET.CDN", "$KV.leases.release.prod.web", "$KV.leases.build.web.v9", "$KV.attempts.builder.TAGS.1", "hook.web.v9"},
+				requests...), change[:10]...), append(others("builder", "TAGS"), others("releaser-dev", "RELEASES")...)...), "dead.builder.web", "log.builder.web.v9"),
 		},
 		"builder": {
-			refused: append(append(append(append([]string{"tag.seen.web.v9", "release.wanted.dev.web", "$KV.watch.web", "$O.sources.M.x", "$O.sources.C.x", "$KV.leases.release.prod.web"},
-				requests...), change[:11]...), others("tagwatch", "TAGS")...), others("releaser-dev-promote", "BUILDS")...),
+			allowed: []string{"tag.web"},
+			refused: append(append(append(append([]string{"tag.seen.web.v9", "tag.refused.web.v9", "hook.web", "release.wanted.dev.web", "$KV.reports.web", "$KV.leases.watch.git", "$KV.watch.web", "$O.sources.M.x", "$O.sources.C.x", "$KV.leases.release.prod.web"},
+				requests[1:]...), change[:11]...), others("tagwatch", "TAGS")...), others("releaser-dev-promote", "BUILDS")...),
 		},
 		"releaser": {
 			refused: append(append(append(append([]string{"build.done.web.v9", "build.started.web.v9", "tag.seen.web.v9", "cdn.done.stable.web", "$KV.leases.build.web.v9", "$JS.API.STREAM.MSG.GET.CDN", "$O.sources.M.x"},
