@@ -133,7 +133,9 @@ func Run(ctx context.Context, cfg Config, rt daemon.Runtime) error {
 	if err := rt.Bus.Ensure(ctx, worker.Consumer); err != nil {
 		return err
 	}
-	rt.Mux.Handle("POST /webhooks/look/{app...}", &hook{watches: watcher.Watches, request: rt.Bus.Request, log: rt.Log})
+	if err := serveWebhooks(rt, watcher.Watches); err != nil {
+		return err
+	}
 	rt.Ready()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return rt.Bus.Run(ctx, worker) })
