@@ -24,6 +24,7 @@ func NewGitHub(hosts []Host, watches func(host, id, name string) bool, options O
 	return &GitHub{options: options, keys: newKeys(hosts), watches: watches, rooms: newRooms(), patience: patience}
 }
 
+// ServeHTTP receives one delivery.
 func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.options.give(w, r, label(r.Header.Get("X-GitHub-Event")), g.receive(w, r))
 }

@@ -26,6 +26,7 @@ func NewLook(secrets []string, watches func(app string) bool, options Options) *
 	return &Look{options: options, keys: newKeys([]Host{{Secrets: secrets}}), watches: watches, patience: patience}
 }
 
+// ServeHTTP receives one call.
 func (l *Look) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.options.give(w, r, lookEvent, l.receive(w, r))
 }
@@ -48,7 +49,7 @@ func (l *Look) receive(w http.ResponseWriter, r *http.Request) *answer {
 	}
 	app := r.PathValue("app")
 	if !l.watches(app) {
-		return tell(http.StatusNotFound, Unwatched, "no app %q is watched", app)
+		return tell(http.StatusNotFound, Unwatched, "no app %.*q is watched", events.MaxApp, app)
 	}
 	return l.options.store(r.Context(), &events.Hook{App: app, By: "webhook"}, arrived)
 }

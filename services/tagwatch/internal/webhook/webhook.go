@@ -94,7 +94,7 @@ func (o *Options) give(w http.ResponseWriter, r *http.Request, event string, a *
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(a.status)
-	fmt.Fprintln(w, a.text)
+	fmt.Fprintln(w, a.text) // whoever has hung up needs no answer
 }
 
 // maxDelivery is more than a server's name for a call has, which is a UUID.
