@@ -107,15 +107,13 @@ func pause(interval time.Duration, points int, b watch.Budget, now time.Time) ti
 	if b.Limit <= 0 || points <= 0 {
 		return interval
 	}
-	share := window * time.Duration(points) / time.Duration(max(1, b.Limit/4))
-	var spread time.Duration // until the reset, what is left
-	if left := b.Reset.Sub(now); !b.Reset.IsZero() && left > 0 {
-		spread = left
-		if usable := b.Remaining - b.Limit/10; usable > points {
-			spread = left * time.Duration(points) / time.Duration(usable)
-		}
+	cost, longest := float64(points), window.Seconds()
+	seconds := longest * cost / (float64(b.Limit) / 4)
+	if left := b.Reset.Sub(now).Seconds(); left > 0 { // so long the rest must last
+		usable := float64(b.Remaining) - float64(b.Limit)/10
+		seconds = max(seconds, left*min(1, cost/max(1, usable)))
 	}
-	return max(interval, min(share, window), min(spread, window))
+	return max(interval, time.Duration(min(seconds, longest)*float64(time.Second)))
 }
 
 // purse names a budget.

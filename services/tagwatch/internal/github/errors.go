@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,16 +72,13 @@ func isGarbled(err error) bool {
 // explainAnswer is explain for what GitHub itself answered.
 func (c *client) explainAnswer(repo string, e *github.ErrorResponse) error {
 	resp := e.Response
-	what := "this"
-	if repo != "" {
-		what = repo
-	}
-	asked := resp.Request.Method + " " + resp.Request.URL.Path
+	path := resp.Request.URL.Path
+	asked, what := resp.Request.Method+" "+path, cmp.Or(repo, path)
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
 		return c.unaccepted()
 	case http.StatusNotFound:
-		return &watch.GoneError{Reason: fmt.Sprintf("%s shows no %s to %s: check the name, and that %s", c.host, what, c.name, c.mayRead())}
+		return &watch.GoneError{Reason: fmt.Sprintf("%s shows no %s to %s: check the name, and that %s", c.host, what, c.who(), c.mayRead())}
 	case http.StatusUnavailableForLegalReasons:
 		return &watch.GoneError{Reason: fmt.Sprintf("%s has blocked %s for legal reasons: %s", c.host, what, excerpt(e.Message))}
 	case http.StatusForbidden:
@@ -88,10 +86,10 @@ func (c *client) explainAnswer(repo string, e *github.ErrorResponse) error {
 			return &watch.GoneError{Reason: fmt.Sprintf("the organization of %s wants single sign-on: authorize the token for it, in the list of tokens at %s (Configure SSO)", what, c.host)}
 		}
 		advice := c.mayRead()
-		if resp.Request.Method != http.MethodGet {
+		if resp.Request.Method != http.MethodGet && path != c.address.Path {
 			advice = c.mayWrite()
 		}
-		return &watch.GoneError{Reason: fmt.Sprintf("%s does not let %s do %s for %s (%s): check that %s", c.host, c.name, asked, what, excerpt(e.Message), advice)}
+		return &watch.GoneError{Reason: fmt.Sprintf("%s does not let %s do %s (%s): check that %s", c.host, c.who(), asked, excerpt(e.Message), advice)}
 	}
 	if text := excerpt(e.Message); text != "" {
 		return fmt.Errorf("%s: %s answered %d: %s", asked, c.host, resp.StatusCode, text)
@@ -108,6 +106,17 @@ func (c *client) unaccepted() error {
 		return &credentialsError{reason: fmt.Sprintf("%s does not accept %s: check the App's id and private key, and this machine's clock", c.host, c.name)}
 	}
 	return &credentialsError{reason: fmt.Sprintf("%s wants credentials: configure a token or an App", c.host)}
+}
+
+// who names the client in a sentence.
+func (c *client) who() string {
+	switch c.credential {
+	case credentialToken:
+		return "the token"
+	case credentialApp:
+		return c.name
+	}
+	return "anybody without credentials"
 }
 
 // mayRead says what must be so for the client to read a repository.

@@ -76,14 +76,25 @@ type Host struct {
 // Open prepares for asking a GitHub; it does not ask yet. The error names the
 // field of the configuration that is wrong.
 func Open(s Settings, log *zap.Logger) (*Host, error) {
-	h := &Host{settings: s, log: log.With(zap.String("github", s.Name))}
-	var err error
-	if h.api, err = apiAddress(s); err != nil {
+	transport, err := newTransport(s)
+	if err != nil {
 		return nil, err
 	}
-	h.graphql = graphqlAddress(h.api)
-	if h.transport, err = newTransport(s); err != nil {
+	return open(s, transport, log)
+}
+
+// open is [Open] with a transport.
+func open(s Settings, transport http.RoundTripper, log *zap.Logger) (*Host, error) {
+	api, err := apiAddress(s)
+	if err != nil {
 		return nil, err
+	}
+	h := &Host{
+		settings:  s,
+		api:       api,
+		graphql:   graphqlAddress(api),
+		transport: transport,
+		log:       log.With(zap.String("github", s.Name)),
 	}
 	switch {
 	case s.App != nil && s.Token != "":

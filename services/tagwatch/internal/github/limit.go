@@ -88,11 +88,13 @@ type block struct {
 	reason string
 }
 
-// extend makes the block last until at least a time.
-func (b *block) extend(until time.Time, reason string) {
-	if until.After(b.until) {
-		*b = block{until: until, reason: reason}
+// extend makes the block last until at least a time. It tells whether it now lasts longer.
+func (b *block) extend(until time.Time, reason string) bool {
+	if !until.After(b.until) {
+		return false
 	}
+	*b = block{until: until, reason: reason}
+	return true
 }
 
 // newLimiter makes a limiter. In any minute (or hour) its paces let through the
@@ -109,7 +111,7 @@ func newLimiter(credential, graphqlPath string, next http.RoundTripper, log *zap
 		writes:      perMinute(80, 20),
 		hourly:      rate.NewLimiter(rate.Limit(300.0/3600), 200),
 		queries:     perMinute(2000, 100),
-		busy:        perMinute(60_000, 20_000),
+		busy:        perMinute(50_000, 10_000), // known only afterwards, so there is room for those under way
 	}
 }
 
@@ -125,7 +127,9 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, body, err := l.ask(req)
 	took := time.Since(began)
 	if kind == resourceGraphQL {
-		l.busy.ReserveN(time.Now(), min(max(1, int(took.Milliseconds())), l.busy.Burst()))
+		for ms := int(took.Milliseconds()); ms > 0; ms -= l.busy.Burst() {
+			l.busy.ReserveN(time.Now(), min(ms, l.busy.Burst()))
+		}
 	}
 	if err != nil {
 		l.requested(kind)
@@ -301,8 +305,9 @@ func (l *limiter) settle(ctx context.Context, kind resource, began time.Time, re
 	if !no.whole {
 		held = &a.block
 	}
-	held.extend(until, no.reason)
-	l.log.Warn("GitHub wants no requests for a while", zap.Int("status", resp.StatusCode), zap.Stringer("resource", kind), zap.Time("until", held.until), zap.String("reason", held.reason))
+	if held.extend(until, no.reason) {
+		l.log.Warn("GitHub wants no requests for a while", zap.Int("status", resp.StatusCode), zap.Stringer("resource", kind), zap.Time("until", until), zap.String("reason", no.reason))
+	}
 	return &watch.LimitError{Until: held.until, Reason: held.reason}
 }
 
