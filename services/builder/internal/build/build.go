@@ -33,6 +33,10 @@ type Record interface {
 	Publish(ctx context.Context, fact events.Fact, fences ...events.Fence) (events.Stored, error)
 	// Last returns the newest fact on a subject; the error wraps [events.ErrNotRecorded] if there is none.
 	Last(ctx context.Context, subject string) (events.Recorded, error)
+	// Request publishes a request.
+	Request(ctx context.Context, request *events.Request) (events.Stored, error)
+	// Requests returns the requests on a subject that were stored since a time, oldest first.
+	Requests(ctx context.Context, subject string, since time.Time) ([]events.Asked, error)
 }
 
 // Leases keep two builders from working on one version at once.
@@ -43,7 +47,8 @@ type Leases interface {
 
 // Sources are the staged archives of source code.
 type Sources interface {
-	// GetSource opens the archive with the given digest. Its reader fails if the content is another.
+	// GetSource opens the archive with the given digest. Its reader fails if the
+	// content is another. The error wraps [fs.ErrNotExist] if it is not there any more.
 	GetSource(ctx context.Context, digest string) (io.ReadCloser, error)
 }
 
@@ -130,7 +135,7 @@ type Builder struct {
 
 // TagSeen handles tag.seen: it builds the version, unless it is built already.
 func (b *Builder) TagSeen(ctx context.Context, d events.Delivery[*events.TagSeen]) ([]events.Fact, error) {
-	o := order{app: d.Message.App, version: d.Message.Version, origin: d.Origin}
+	o := order{app: d.Message.App, version: d.Message.Version, origin: d.Origin, time: d.Time}
 	switch done, err := b.built(ctx, o.app, o.version); {
 	case err != nil:
 		return nil, err
@@ -144,7 +149,7 @@ func (b *Builder) TagSeen(ctx context.Context, d events.Delivery[*events.TagSeen
 // Requested handles a request to build: a version that was never seen, or is
 // built already, is refused; a version whose build failed is built again.
 func (b *Builder) Requested(ctx context.Context, d events.Delivery[*events.Request]) ([]events.Fact, error) {
-	o := order{app: d.Message.App, version: d.Message.Version, origin: d.Origin, ask: d.Message, by: d.Message.By}
+	o := order{app: d.Message.App, version: d.Message.Version, origin: d.Origin, time: d.Time, ask: d.Message, by: d.Message.By}
 	switch done, err := b.built(ctx, o.app, o.version); {
 	case err != nil:
 		return nil, err
@@ -172,6 +177,7 @@ func (b *Builder) Requested(ctx context.Context, d events.Delivery[*events.Reque
 type order struct {
 	app, version string
 	origin       events.Cause    // the message that is handled
+	time         time.Time       // when that was stored
 	ask          *events.Request // nil if nobody asked
 	by           string          // who asked; empty if nobody did
 	seen         *events.TagSeen
@@ -237,13 +243,18 @@ func (b *Builder) leased(ctx context.Context, o order) (other *events.BuildDone,
 	if other, err = b.built(ctx, o.app, o.version); other != nil || err != nil {
 		return other, err
 	}
+	archive, err := b.source(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, archive.Close()) }()
 	started := &events.BuildStarted{App: o.app, Version: o.version, Commit: o.seen.Commit, Executor: b.Executor.Name()}
 	started.By = o.by
 	if _, err := b.Record.Publish(ctx, started); err != nil {
 		return nil, fmt.Errorf("publish %s: %w", started.Kind(), err)
 	}
 	begin := time.Now()
-	done, err := b.run(ctx, o)
+	done, err := b.run(ctx, o, archive)
 	if err != nil {
 		// What a stopping builder or a lost lease cut short is nobody's failure, whatever it looks like.
 		if cause := context.Cause(ctx); cause != nil {

@@ -32,7 +32,7 @@ const defaultTimeout = 30 * time.Minute
 func Limits() tree.Limits { return tree.Limits{Files: 1_000_000, Bytes: 16 << 30} }
 
 // run does everything between build.started and build.done in a folder of its own.
-func (b *Builder) run(ctx context.Context, o order) (_ *events.BuildDone, err error) {
+func (b *Builder) run(ctx context.Context, o order, archive io.Reader) (_ *events.BuildDone, err error) {
 	folder := filepath.Join(b.Folder, folderName(o.seen.App, o.seen.Version))
 	if err := errors.Join(RemoveAll(folder), os.MkdirAll(filepath.Join(folder, "tree"), 0o755), os.Mkdir(filepath.Join(folder, "packages"), 0o755)); err != nil {
 		return nil, fmt.Errorf("prepare folder: %w", err)
@@ -47,16 +47,16 @@ func (b *Builder) run(ctx context.Context, o order) (_ *events.BuildDone, err er
 		return nil, fmt.Errorf("prepare folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	return b.steps(ctx, o, root, filepath.Join(folder, "packages"))
+	return b.steps(ctx, o, archive, root, filepath.Join(folder, "packages"))
 }
 
-func (b *Builder) steps(ctx context.Context, o order, root *os.Root, packages string) (*events.BuildDone, error) {
+func (b *Builder) steps(ctx context.Context, o order, archive io.Reader, root *os.Root, packages string) (*events.BuildDone, error) {
 	seen := o.seen
 	recipe, err := b.recipe(seen)
 	if err != nil {
 		return nil, err
 	}
-	commitTime, err := b.fetch(ctx, seen.Source.Digest, root)
+	commitTime, err := fetch(archive, seen.Source.Digest, root)
 	if err != nil {
 		return nil, err
 	}
@@ -104,12 +104,7 @@ func (b *Builder) recipe(seen *events.TagSeen) (events.Recipe, error) {
 
 // fetch unpacks the staged source and returns the time of its commit: archives
 // of git carry it on every file.
-func (b *Builder) fetch(ctx context.Context, digest string, root *os.Root) (_ time.Time, err error) {
-	archive, err := b.Sources.GetSource(ctx, digest)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("fetch source %s: %w", digest, err)
-	}
-	defer func() { err = errors.Join(err, archive.Close()) }()
+func fetch(archive io.Reader, digest string, root *os.Root) (time.Time, error) {
 	unzipped, err := gzip.NewReader(archive)
 	if errors.Is(err, gzip.ErrHeader) {
 		return time.Time{}, Failf("source %s is not a tar.gz archive", digest)
