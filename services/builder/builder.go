@@ -7,6 +7,7 @@
 //	          build.done.<app>.<version>     once; it can be released
 //	          build.failed.<app>.<version>   it cannot be built, or was given up on
 //	          build.refused.<app>.<version>  the request was not followed
+//	asks      tag.<app>                      for a source that is gone
 //	streams   log.builder.<app>.<version>    the output, while it is written
 //
 // What it knows is in the record and in the registry; its data folder holds
