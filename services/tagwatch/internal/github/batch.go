@@ -1,6 +1,9 @@
 package github
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 const (
 	// batchMost is how many repositories are asked for in one query, at most.
@@ -93,13 +96,14 @@ func (q *queue) alike(most int) int {
 	return n
 }
 
-// answered gives a batch back, with those of it that have more to ask.
+// answered gives a batch back, with those of it that have more to ask. They come
+// next: what was read of them is of this moment.
 func (q *queue) answered(batch, more []*lookup) {
 	q.pace.managed(len(batch))
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.failures = 0
-	q.waiting = append(q.waiting, more...)
+	q.waiting = slices.Concat(more, q.waiting)
 	q.back()
 }
 
@@ -107,7 +111,9 @@ func (q *queue) answered(batch, more []*lookup) {
 // halves; a single lookup is not, nor is anything after too many failures. It
 // returns those that are given up.
 func (q *queue) failed(batch []*lookup) (up []*lookup) {
-	q.pace.failed(len(batch))
+	if !batch[0].ask.Failing { // those that fail again say nothing about others
+		q.pace.failed(len(batch))
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.back()

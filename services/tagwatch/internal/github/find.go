@@ -132,6 +132,9 @@ func (c *client) tagObject(ctx context.Context, repo watch.Repo, id string) (*gi
 func (c *client) repository(ctx context.Context, repo watch.Repo) (watch.Repo, error) {
 	var found github.Repository
 	if err := c.get(ctx, repo, "", &found); err != nil {
+		if statusOf(err) == http.StatusNotFound && repo.ID != "" {
+			return watch.Repo{}, c.replaced(ctx, repo, err)
+		}
 		return watch.Repo{}, c.explain(repo.Name, err)
 	}
 	now := watch.Repo{Name: found.GetFullName(), ID: strconv.FormatInt(found.GetID(), 10)}
@@ -139,6 +142,16 @@ func (c *client) repository(ctx context.Context, repo watch.Repo) (watch.Repo, e
 		return watch.Repo{}, fmt.Errorf("GitHub's answer about %s is about another repository: %.100q, %s", repo.Name, now.Name, now.ID)
 	}
 	return now, nil
+}
+
+// replaced explains why there is no repository with an ID: another may have its name.
+func (c *client) replaced(ctx context.Context, repo watch.Repo, missing error) error {
+	other, err := c.repository(ctx, watch.Repo{Name: repo.Name})
+	if err != nil {
+		return c.explain(repo.Name, missing)
+	}
+	return &watch.GoneError{Reason: fmt.Sprintf("the repository %s that was %s is gone, and %s is another: %s; to watch that one, say so with repo_id: %s",
+		repo.ID, repo.Name, other.Name, other.ID, other.ID)}
 }
 
 // missing explains the error of a call about a part of a repository. Where

@@ -31,7 +31,7 @@ func tagsQuery(n int) string {
 	var q strings.Builder
 	q.WriteString("query(")
 	for i := range n {
-		fmt.Fprintf(&q, "$o%[1]d:String!,$n%[1]d:String!,$a%[1]d:String,$b%[1]d:RefOrder!,", i)
+		fmt.Fprintf(&q, "$o%[1]d:String!,$n%[1]d:String!,$a%[1]d:String,$b%[1]d:RefOrder! ", i)
 	}
 	q.WriteString("){rateLimit{cost}")
 	for i := range n {
@@ -326,14 +326,14 @@ func (s *graphQLSweep) settle(ctx context.Context, l *lookup, page *tagsPage, pr
 		return false
 	}
 	switch {
-	case problem != nil && problem.Type == "NOT_FOUND" && l.ask.Repo.ID != "", page != nil && problem == nil && !l.isID(page.ID):
+	case l.isElsewhere(page, problem):
 		if l.followed {
 			return fail(fmt.Errorf("%s is called %s, and cannot be found by that name; is it being renamed?", l.ask.Repo.ID, l.name))
 		}
 		return s.follow(ctx, l)
 	case problem != nil:
 		return fail(problem.about(l.name))
-	case page == nil || page.Refs == nil:
+	case page == nil || page.ID <= 0 || !repositoryName.MatchString(page.Name) || page.Refs == nil:
 		return fail(fmt.Errorf("GitHub's answer has nothing about %s", l.name))
 	}
 	listing, done, err := l.take(page, time.Now())
@@ -365,9 +365,16 @@ func (s *graphQLSweep) follow(ctx context.Context, l *lookup) (more bool) {
 	return true
 }
 
-// isID tells whether it is the repository that is asked for.
-func (l *lookup) isID(id int64) bool {
-	return l.ask.Repo.ID == "" || l.ask.Repo.ID == strconv.FormatInt(id, 10)
+// isElsewhere tells whether the answer is that the repository does not have the
+// name any more: nobody has it, or another.
+func (l *lookup) isElsewhere(page *tagsPage, problem *gqlError) bool {
+	switch {
+	case l.ask.Repo.ID == "":
+		return false
+	case problem != nil:
+		return problem.Type == "NOT_FOUND"
+	}
+	return page != nil && l.ask.Repo.ID != strconv.FormatInt(page.ID, 10)
 }
 
 func (s *graphQLSweep) giveUp(lookups []*lookup, err error) {

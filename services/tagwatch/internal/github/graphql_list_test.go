@@ -188,7 +188,7 @@ func TestGraphQLFollowsRenames(t *testing.T) {
 	complete(t, got[1], replaced)
 	complete(t, got[2], thief)
 	complete(t, got[3], unknown)
-	if gone := new(watch.GoneError); !errors.As(got[4].err, &gone) {
+	if gone := new(watch.GoneError); !errors.As(got[4].err, &gone) || !strings.Contains(gone.Reason, "repo_id: 3") {
 		t.Errorf("a repository whose name is another's: %v", got[4].err)
 	}
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/tagship/tagship/services/tagwatch/internal/watch"
 )
 
+// clientsAtOnce is how many credentials are used at once.
+const clientsAtOnce = 16
+
 // List lists the tags of repositories, see [watch.Host]: by GraphQL many
 // repositories at once, or by REST one at a time.
 func (h *Host) List(ctx context.Context, asks []watch.Ask, found func(i int, listing watch.Listing, err error)) {
@@ -18,9 +21,12 @@ func (h *Host) List(ctx context.Context, asks []watch.Ask, found func(i int, lis
 		defer one.Unlock()
 		found(l.i, listing, err)
 	}
+	slots := make(chan struct{}, clientsAtOnce)
 	var sweeps sync.WaitGroup
 	for c, lookups := range h.byClient(ctx, asks, tell) {
+		slots <- struct{}{}
 		sweeps.Go(func() {
+			defer func() { <-slots }()
 			if h.graphqlLists() {
 				sweep := graphQLSweep{c: c, queue: newQueue(&h.pace, lookups), tell: tell}
 				sweep.run(ctx)
@@ -36,11 +42,7 @@ func (h *Host) List(ctx context.Context, asks []watch.Ask, found func(i int, lis
 // byClient sorts what is asked by the credential that it is asked with. Those
 // whose last look failed come last.
 func (h *Host) byClient(ctx context.Context, asks []watch.Ask, tell func(*lookup, watch.Listing, error)) map[*client][]*lookup {
-	type access struct {
-		c   *client
-		err error
-	}
-	owners := map[string]access{}
+	owners := h.clientsOf(ctx, asks)
 	sorted := map[*client][]*lookup{}
 	for _, failing := range []bool{false, true} {
 		for i, ask := range asks {
@@ -48,18 +50,40 @@ func (h *Host) byClient(ctx context.Context, asks []watch.Ask, tell func(*lookup
 				continue
 			}
 			l := &lookup{i: i, ask: ask, name: ask.Repo.Name}
-			whose := owner(ask.Repo)
-			a, known := owners[whose]
-			if !known {
-				a.c, a.err = h.client(ctx, whose)
-				owners[whose] = a
+			if a := owners[owner(ask.Repo)]; a.err != nil {
+				tell(l, watch.Listing{}, a.err)
+			} else {
+				sorted[a.c] = append(sorted[a.c], l)
 			}
-			if err := a.err; err != nil {
-				tell(l, watch.Listing{}, err)
-				continue
-			}
-			sorted[a.c] = append(sorted[a.c], l)
 		}
 	}
 	return sorted
+}
+
+// access is the client for an owner's repositories, or why there is none.
+type access struct {
+	c   *client
+	err error
+}
+
+// clientsOf finds the client of every owner. An App's have to be asked for.
+func (h *Host) clientsOf(ctx context.Context, asks []watch.Ask) map[string]*access {
+	owners := map[string]*access{}
+	slots := make(chan struct{}, clientsAtOnce)
+	var found sync.WaitGroup
+	for _, ask := range asks {
+		name := owner(ask.Repo)
+		if owners[name] != nil {
+			continue
+		}
+		a := &access{}
+		owners[name] = a
+		slots <- struct{}{}
+		found.Go(func() {
+			defer func() { <-slots }()
+			a.c, a.err = h.client(ctx, name)
+		})
+	}
+	found.Wait()
+	return owners
 }
