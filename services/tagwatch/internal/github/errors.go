@@ -55,7 +55,7 @@ func (c *client) explain(repo string, err error) error {
 	case errors.As(err, &failed):
 		return fmt.Errorf("%s %s: %w", strings.ToUpper(failed.Op), pathOf(failed.URL), failed.Err)
 	case isGarbled(err):
-		return fmt.Errorf("%s answers what is not of GitHub's API; is that the address of one? %w", c.rest.BaseURL.Host, err)
+		return fmt.Errorf("%s answers what is not of GitHub's API, so it may not be the address of one: %w", c.rest.BaseURL.Host, err)
 	}
 	return err
 }

@@ -23,7 +23,11 @@ type served struct{ http.Handler }
 
 func (s served) RoundTrip(req *http.Request) (*http.Response, error) {
 	recorder := httptest.NewRecorder()
-	s.ServeHTTP(recorder, req)
+	received := req.Clone(req.Context())
+	if received.Body == nil {
+		received.Body = http.NoBody
+	}
+	s.ServeHTTP(recorder, received)
 	if err := req.Context().Err(); err != nil {
 		return nil, err
 	}
