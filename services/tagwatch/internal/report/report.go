@@ -199,7 +199,7 @@ func (r *Reporter) Fact(ctx context.Context, d events.Delivery[events.Event]) ([
 	case errors.Is(err, events.ErrHeld):
 		return nil, events.Snooze(heldDelay, "another report on "+v.app+" is under way")
 	case errors.As(err, &limit):
-		return nil, events.Snooze(time.Until(limit.Until)+spread(d.Attempt), limit.Reason)
+		return nil, events.Snooze(max(0, time.Until(limit.Until))+spread(d.Attempt), limit.Reason)
 	}
 	return nil, err
 }

@@ -91,6 +91,16 @@ func TestOrder(t *testing.T) {
 			t.Error("takes a fact that is not for reports")
 		}
 	})
+	t.Run("a build that was asked for again", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, zaptest.NewLogger(t))
+		b.state(seen("v1"))
+		start := b.state(building("v1"))
+		b.happens(built("v1"))
+		b.state(&events.BuildRefused{App: "web", Version: "v1", Reason: "is built already"})
+		b.skips(b.report(start), "up to date")
+		b.wantTold("v1: success: built")
+	})
 	t.Run("a version that was replaced since", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, zaptest.NewLogger(t))
