@@ -50,6 +50,7 @@ type Hook struct {
 	sim    *Sim
 	id     int64
 	config HookConfig
+	repo   *Repo // nil for one of an organisation or an App
 
 	// What follows is guarded by the mutex of sim.
 	policy     Policy
@@ -97,18 +98,17 @@ func (s *Sim) Hook(config HookConfig) *Hook {
 	h := &Hook{sim: s, id: s.id(), config: config}
 	s.hooks = append(s.hooks, h)
 	ping := fields{"zen": "Design for failure.", "hook_id": h.id, "hook": h.json()}
-	var repo *Repo
 	switch {
 	case config.Repo != "":
-		if repo = s.names[strings.ToLower(config.Repo)]; repo == nil {
-			repo = s.create(config.Repo)
+		if h.repo = s.names[strings.ToLower(config.Repo)]; h.repo == nil {
+			h.repo = s.create(config.Repo)
 		}
-		ping["repository"] = repo.json()
+		ping["repository"] = h.repo.json()
 	case config.Org != "":
 		ping["organization"] = s.owner(config.Org).json(s)
 	}
 	ping["sender"] = s.owner(authorLogin).senderJSON(s)
-	h.give([]*Delivery{h.delivery(repo, s.guid(), "ping", "", ping)})
+	h.give([]*Delivery{h.delivery(h.repo, s.guid(), "ping", "", ping)})
 	return h
 }
 
@@ -223,7 +223,7 @@ func (h *Hook) concerns(r *Repo) bool {
 	case c.Org != "":
 		return strings.EqualFold(c.Org, r.owner.Login)
 	default:
-		return h.sim.names[strings.ToLower(c.Repo)] == r || h.sim.former[strings.ToLower(c.Repo)] == r
+		return h.repo == r
 	}
 }
 
@@ -413,11 +413,11 @@ func (h *Hook) request(ctx context.Context, d *Delivery) (*http.Request, error) 
 		req.Header.Set("X-GitHub-Enterprise-Host", h.sim.Host())
 	}
 	if h.config.Secret != "" {
-		new1, new256 := hmac.New(sha1.New, []byte(h.config.Secret)), hmac.New(sha256.New, []byte(h.config.Secret))
-		new1.Write(body)
-		new256.Write(body)
-		req.Header.Set("X-Hub-Signature", "sha1="+hex.EncodeToString(new1.Sum(nil)))
-		req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(new256.Sum(nil)))
+		old, now := hmac.New(sha1.New, []byte(h.config.Secret)), hmac.New(sha256.New, []byte(h.config.Secret))
+		old.Write(body)
+		now.Write(body)
+		req.Header.Set("X-Hub-Signature", "sha1="+hex.EncodeToString(old.Sum(nil)))
+		req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(now.Sum(nil)))
 	}
 	return req, nil
 }
@@ -433,14 +433,7 @@ func (h *Hook) target() (kind string, id int64) {
 	case c.Org != "":
 		return "organization", s.owner(c.Org).ID
 	default:
-		r := s.names[strings.ToLower(c.Repo)]
-		if r == nil {
-			r = s.former[strings.ToLower(c.Repo)]
-		}
-		if r == nil {
-			return "repository", 0
-		}
-		return "repository", r.id
+		return "repository", h.repo.id
 	}
 }
 

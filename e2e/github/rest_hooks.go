@@ -13,7 +13,7 @@ import (
 func hookRoutes() []route {
 	routes := []route{
 		{pattern: "GET /repos/{owner}/{repo}/hooks", permission: "repository_hooks", level: "write", repo: func(c *call, r *Repo) answer {
-			return listHooks(c, func(h *Hook) bool { return h.config.Repo != "" && h.concerns(r) }, fmt.Sprintf("repositories/%d/hooks", r.id))
+			return listHooks(c, func(h *Hook) bool { return h.repo == r }, fmt.Sprintf("repositories/%d/hooks", r.id))
 		}},
 		{pattern: "GET /orgs/{org}/hooks", serve: func(c *call) answer {
 			return listHooks(c, func(h *Hook) bool { return strings.EqualFold(h.config.Org, c.PathValue("org")) }, "orgs/"+c.PathValue("org")+"/hooks")
@@ -26,7 +26,7 @@ func hookRoutes() []route {
 		method, path, _ := strings.Cut(suffix, " ")
 		routes = append(routes,
 			route{pattern: method + " /repos/{owner}/{repo}/hooks/{hook}/" + path, permission: "repository_hooks", level: "write", repo: func(c *call, r *Repo) answer {
-				return c.withHook(serve, func(h *Hook) bool { return h.config.Repo != "" && h.concerns(r) })
+				return c.withHook(serve, func(h *Hook) bool { return h.repo == r })
 			}},
 			route{pattern: method + " /orgs/{org}/hooks/{hook}/" + path, serve: func(c *call) answer {
 				return c.withHook(serve, func(h *Hook) bool {
