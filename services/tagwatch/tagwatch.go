@@ -163,6 +163,7 @@ func newWatcher(cfg Config, rt daemon.Runtime) (*watch.Watcher, error) {
 		Program:          program,
 		DataDir:          filepath.Join(rt.DataDir, "git"),
 		Timeout:          time.Duration(cfg.Timeout),
+		Parallel:         cfg.Parallel,
 		MaxArchive:       cfg.Git.MaxSource,
 		SSHKey:           cfg.Git.SSHKey,
 		KnownHosts:       cfg.Git.KnownHosts,
@@ -177,6 +178,7 @@ func newWatcher(cfg Config, rt daemon.Runtime) (*watch.Watcher, error) {
 		Record:   rt.Bus,
 		Table:    rt.Bus.Table(bus.TableWatch),
 		Sources:  rt.Bus,
+		Leases:   rt.Bus,
 		Recipes:  recipe.Read,
 		Log:      rt.Log,
 	}
@@ -198,7 +200,7 @@ func (a App) watched(name string, host *git.Host) (watch.App, error) {
 	if address, err = address.WithCredentials(a.GitUser, a.GitPassword.Reveal()); err != nil {
 		return watch.App{}, err
 	}
-	repository, err := host.Repository(address)
+	repo, err := host.Add(address)
 	if err != nil {
 		return watch.App{}, err
 	}
@@ -206,5 +208,9 @@ func (a App) watched(name string, host *git.Host) (watch.App, error) {
 	if err != nil {
 		return watch.App{}, err
 	}
-	return watch.App{Name: name, Repository: repository, Choice: choice, Backfill: a.Backfill}, nil
+	backfill := watch.BackfillNone
+	if a.Backfill {
+		backfill = watch.BackfillAll
+	}
+	return watch.App{Name: name, Host: host, Repo: repo, Choice: choice, Backfill: backfill}, nil
 }

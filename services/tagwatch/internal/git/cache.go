@@ -35,7 +35,7 @@ const lockPause = 100 * time.Millisecond
 // cache is a bare repository with the objects of the commit that was fetched
 // last. It may be deleted at any time.
 type cache struct {
-	*Repository
+	*repository
 	path   string
 	format string // of object ids: sha1 or sha256
 	lock   *flock.Flock
@@ -43,8 +43,8 @@ type cache struct {
 
 // openCache opens the cache for commits whose ids are like the given one, and
 // makes it if there is none. Another process with the same folder waits.
-func (r *Repository) openCache(ctx context.Context, commit string) (*cache, error) {
-	c := &cache{Repository: r, format: "sha1", lock: flock.New(filepath.Join(r.folder, "lock"))}
+func (r *repository) openCache(ctx context.Context, commit string) (*cache, error) {
+	c := &cache{repository: r, format: "sha1", lock: flock.New(filepath.Join(r.folder, "lock"))}
 	if len(commit) == 64 {
 		c.format = "sha256"
 	}
@@ -142,19 +142,33 @@ func (c *cache) has(ctx context.Context, commit string) bool {
 }
 
 // fetch brings the commit of a tag, and no other, into the cache. It goes by the
-// tag's name: not every server gives away commits by their ids.
+// tag's name where it can: not every server gives away commits by their ids.
 func (c *cache) fetch(ctx context.Context, tag watch.Tag) error {
+	err := c.fetchReference(ctx, "refs/tags/"+tag.Name)
+	if err == nil && c.has(ctx, tag.Commit) {
+		return nil
+	}
+	if err != nil {
+		now, findErr := c.find(ctx, tag.Name)
+		if !errors.Is(findErr, watch.ErrNoTag) && (findErr != nil || now.Commit == tag.Commit) {
+			return err // it is as it was, so the server is to blame
+		}
+	}
+	if err := c.fetchReference(ctx, tag.Commit); err != nil {
+		return fmt.Errorf("the tag moved or is gone meanwhile, and the server does not give away the commit by its id: %w", err)
+	}
+	if !c.has(ctx, tag.Commit) {
+		return fmt.Errorf("the server gave another commit than %s", tag.Commit)
+	}
+	return nil
+}
+
+// fetchReference makes what a reference or id names at the server the newest.
+func (c *cache) fetchReference(ctx context.Context, source string) error {
 	err := c.quiet(ctx, c.settings.Timeout, c.with("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules",
-		"--no-write-fetch-head", "--no-auto-maintenance", "--force", "--", c.address.url, "+refs/tags/"+tag.Name+":"+newest)...)
+		"--no-write-fetch-head", "--no-auto-maintenance", "--force", "--", c.address.url, "+"+source+":"+newest)...)
 	if err != nil {
 		return err
-	}
-	id, err := c.output(ctx, "rev-parse", "--verify", newest+"^{}")
-	if err != nil {
-		return err
-	}
-	if id != tag.Commit {
-		return fmt.Errorf("the tag moved to %s while it was fetched; the next look sees it", id)
 	}
 	// Keeps the number of packs bounded. The commit is here already, so trouble
 	// with it can wait for the next time.

@@ -29,7 +29,7 @@ func inherited() []string {
 }
 
 // environment is what every git of the repository runs with.
-func (r *Repository) environment() []string {
+func (r *repository) environment() []string {
 	env := []string{
 		"GIT_CONFIG_NOSYSTEM=1",
 		// git passes this on to the programs it starts, which -c is not.
@@ -52,7 +52,7 @@ func (r *Repository) environment() []string {
 
 // run runs git and hands its output to sink as it comes. It returns when both
 // have ended. An error says in git's own words what went wrong.
-func (r *Repository) run(ctx context.Context, limit time.Duration, sink func(io.Reader) error, args ...string) error {
+func (r *repository) run(ctx context.Context, limit time.Duration, sink func(io.Reader) error, args ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("git %s took longer than %s", verb(args), limit))
 	defer cancel()
 	reader, writer := io.Pipe()
@@ -97,7 +97,7 @@ func verb(args []string) string {
 }
 
 // quiet runs git for its effect alone.
-func (r *Repository) quiet(ctx context.Context, limit time.Duration, args ...string) error {
+func (r *repository) quiet(ctx context.Context, limit time.Duration, args ...string) error {
 	return r.run(ctx, limit, func(output io.Reader) error {
 		_, err := io.Copy(io.Discard, output)
 		return err
@@ -125,7 +125,7 @@ func (e *Error) Error() string {
 // Unwrap returns how git ended.
 func (e *Error) Unwrap() error { return e.Err }
 
-func (r *Repository) explain(err error, complaint string) error {
+func (r *repository) explain(err error, complaint string) error {
 	line := lastLine(complaint)
 	return &Error{Complaint: r.address.redact(line), Advice: advise(complaint), Err: err}
 }

@@ -14,7 +14,7 @@ const (
 )
 
 // configText is the only configuration that git reads. There is no secret in it.
-func (r *Repository) configText() string {
+func (r *repository) configText() string {
 	var b strings.Builder
 	section := func(name string, lines ...string) {
 		fmt.Fprintf(&b, "[%s]\n", name)
@@ -71,10 +71,10 @@ func quoteShell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''
 // quoteOption writes a path as ssh_config(5) reads it.
 func quoteOption(s string) string { return `"` + s + `"` }
 
-func (r *Repository) configFile() string { return filepath.Join(r.folder, "config") }
+func (r *repository) configFile() string { return filepath.Join(r.folder, "config") }
 
 // writeConfig makes the repository's folder and its configuration file.
-func (r *Repository) writeConfig() error {
+func (r *repository) writeConfig() error {
 	if err := os.MkdirAll(r.folder, 0o700); err != nil {
 		return fmt.Errorf("make the folder of %s: %w", r.address, err)
 	}

@@ -71,7 +71,7 @@ func (u *upstream) commit(message string) string {
 	return u.git("rev-parse", "HEAD")
 }
 
-func open(t *testing.T, address string, change func(*Settings)) *Repository {
+func open(t *testing.T, address string, change func(*Settings)) *repository {
 	t.Helper()
 	parsed, err := ParseAddress(address)
 	if err != nil {
@@ -80,13 +80,13 @@ func open(t *testing.T, address string, change func(*Settings)) *Repository {
 	return openAddress(t, parsed, change)
 }
 
-func openAddress(t *testing.T, address Address, change func(*Settings)) *Repository {
+func openAddress(t *testing.T, address Address, change func(*Settings)) *repository {
 	t.Helper()
 	program, err := FindProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Settings{Program: program, DataDir: t.TempDir(), Timeout: time.Minute, MaxArchive: 1 << 30}
+	s := Settings{Program: program, DataDir: t.TempDir(), Timeout: time.Minute, Parallel: 2, MaxArchive: 1 << 30}
 	if change != nil {
 		change(&s)
 	}
@@ -94,21 +94,21 @@ func openAddress(t *testing.T, address Address, change func(*Settings)) *Reposit
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := host.Repository(address)
+	repo, err := host.Add(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return host.repositories[repo.Name]
 }
 
-func listTags(t *testing.T, r *Repository) map[string]string {
+func listTags(t *testing.T, r *repository) map[string]string {
 	t.Helper()
-	tags, err := r.Tags(t.Context())
+	listing, err := r.list(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	commits := map[string]string{}
-	for _, tag := range tags {
+	for _, tag := range listing.Tags {
 		commits[tag.Name] = tag.Commit
 	}
 	return commits
@@ -121,9 +121,9 @@ type packed struct {
 	modes  map[string]int64
 }
 
-func archiveOf(t *testing.T, r *Repository, tag watch.Tag) packed {
+func archiveOf(t *testing.T, r *repository, tag watch.Tag) packed {
 	t.Helper()
-	a, err := r.Archive(t.Context(), tag)
+	a, err := r.archiveOf(t.Context(), tag)
 	if err != nil {
 		t.Fatalf("archive %s: %v", tag.Name, err)
 	}
@@ -183,7 +183,7 @@ func TestTagsArePeeled(t *testing.T) {
 		archiveOf(t, r, watch.Tag{Name: name, Commit: want[name]})
 	}
 	for name, kind := range map[string]string{"blob": "blob", "tree": "tree"} {
-		_, err := r.Archive(t.Context(), watch.Tag{Name: name, Commit: want[name]})
+		_, err := r.archiveOf(t.Context(), watch.Tag{Name: name, Commit: want[name]})
 		var unfit *watch.UnfitError
 		if !errors.As(err, &unfit) || !strings.Contains(unfit.Reason, kind) {
 			t.Errorf("archive of the tag on a %s: %v, expected an UnfitError that says so", kind, err)
@@ -296,7 +296,7 @@ func TestSubmodulesAreRefused(t *testing.T) {
 	u.git("update-index", "--add", "--cacheinfo", "160000,"+first+",vendor/lib")
 	u.git("commit", "--quiet", "--message", "with a submodule")
 	u.git("tag", "v1")
-	_, err := open(t, u.path, nil).Archive(t.Context(), watch.Tag{Name: "v1", Commit: u.git("rev-parse", "HEAD")})
+	_, err := open(t, u.path, nil).archiveOf(t.Context(), watch.Tag{Name: "v1", Commit: u.git("rev-parse", "HEAD")})
 	var unfit *watch.UnfitError
 	if !errors.As(err, &unfit) || !strings.Contains(unfit.Reason, "vendor/lib is a submodule") {
 		t.Errorf("got %v, expected an UnfitError that names vendor/lib", err)
@@ -314,7 +314,7 @@ func TestTooLongAnArchiveIsRefused(t *testing.T) {
 	commit := u.commit("big")
 	u.git("tag", "v1")
 	r := open(t, u.path, func(s *Settings) { s.MaxArchive = 200 })
-	_, err := r.Archive(t.Context(), watch.Tag{Name: "v1", Commit: commit})
+	_, err := r.archiveOf(t.Context(), watch.Tag{Name: "v1", Commit: commit})
 	var unfit *watch.UnfitError
 	if !errors.As(err, &unfit) {
 		t.Errorf("got %v, expected an UnfitError", err)
@@ -391,7 +391,7 @@ func TestTagThatMovesWhileItIsFetched(t *testing.T) {
 	first := u.commit("first")
 	u.commit("second")
 	u.git("tag", "v1")
-	_, err := open(t, u.path, nil).Archive(t.Context(), watch.Tag{Name: "v1", Commit: first})
+	_, err := open(t, u.path, nil).archiveOf(t.Context(), watch.Tag{Name: "v1", Commit: first})
 	if err == nil || !strings.Contains(err.Error(), "moved") {
 		t.Errorf("got %v, expected an error that says that the tag moved", err)
 	}
@@ -450,7 +450,7 @@ func TestOverHTTP(t *testing.T) {
 	if local := archiveOf(t, open(t, u.path, nil), tag); archiveOf(t, r, tag).digest != local.digest {
 		t.Error("the archive fetched over http differs from the one fetched from the folder")
 	}
-	for _, text := range []string{r.Where(), r.configText(), address.String()} {
+	for _, text := range []string{r.address.String(), r.configText(), address.String()} {
 		if strings.Contains(text, password) {
 			t.Errorf("the password is in %q", text)
 		}
@@ -461,13 +461,13 @@ func TestOverHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = openAddress(t, wrong, nil).Tags(t.Context())
+		_, err = openAddress(t, wrong, nil).list(t.Context(), "")
 		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "check git_user and git_password") {
 			t.Errorf("got %v, expected advice and no password", err)
 		}
 	})
 	t.Run("no credentials", func(t *testing.T) {
-		_, err := open(t, server.URL+"/web.git/.git", nil).Tags(t.Context())
+		_, err := open(t, server.URL+"/web.git/.git", nil).list(t.Context(), "")
 		if err == nil || !strings.Contains(err.Error(), "set git_user and git_password") {
 			t.Errorf("got %v, expected advice", err)
 		}
@@ -490,7 +490,7 @@ func TestOverHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openAddress(t, elsewhere, nil).Tags(t.Context()); err == nil {
+		if _, err := openAddress(t, elsewhere, nil).list(t.Context(), ""); err == nil {
 			t.Error("listed the tags of a server that refuses everybody")
 		}
 		if strings.Join(seen, "") != "" {
@@ -501,7 +501,7 @@ func TestOverHTTP(t *testing.T) {
 
 func TestFailuresSayWhatToDo(t *testing.T) {
 	t.Parallel()
-	_, err := open(t, filepath.Join(t.TempDir(), "nowhere.git"), nil).Tags(t.Context())
+	_, err := open(t, filepath.Join(t.TempDir(), "nowhere.git"), nil).list(t.Context(), "")
 	var failure *Error
 	if !errors.As(err, &failure) || !strings.Contains(err.Error(), "does not appear to be a git repository") || !strings.Contains(err.Error(), "check repo") {
 		t.Errorf("got %v, expected an Error with the reason and advice", err)
@@ -515,7 +515,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(hang)
-	_, err = open(t, server.URL+"/web.git", func(s *Settings) { s.Timeout = 200 * time.Millisecond }).Tags(t.Context())
+	_, err = open(t, server.URL+"/web.git", func(s *Settings) { s.Timeout = 200 * time.Millisecond }).list(t.Context(), "")
 	if err == nil || !strings.Contains(err.Error(), "took longer than 200ms") {
 		t.Errorf("got %v, expected a timeout", err)
 	}
@@ -529,7 +529,7 @@ func TestNoProtocolRunsAProgram(t *testing.T) {
 	}
 	// Even if one got through, git would refuse it.
 	r := openAddress(t, Address{url: "ext::touch " + mark, name: "ext"}, nil)
-	if _, err := r.Tags(t.Context()); err == nil {
+	if _, err := r.list(t.Context(), ""); err == nil {
 		t.Error("git ran the program of an address")
 	}
 	if _, err := os.Stat(mark); err == nil {

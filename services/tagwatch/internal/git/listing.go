@@ -2,8 +2,13 @@ package git
 
 import (
 	"bufio"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/tagship/tagship/services/tagwatch/internal/watch"
@@ -15,16 +20,20 @@ const maxListing = 128 << 20
 // maxReference is how long a reference's line may be.
 const maxReference = 64 << 10
 
-// listing reads what git ls-remote --tags prints: an object id, a tab and a
-// reference on each line. An annotated tag has a second line, whose reference
-// ends in ^{}, with the object it stands for after all.
+// listing reads what git ls-remote prints: an object id, a tab and a reference on
+// each line. An annotated tag has a second line, as a rule the next one, whose
+// reference ends in ^{}, with the object it stands for after all.
 type listing struct {
-	lines []watch.Tag
+	list []watch.Tag
+	late []watch.Tag // peeled references that did not follow their tag
+	sum  hash.Hash
 }
+
+func newListing() *listing { return &listing{sum: sha256.New()} }
 
 func (l *listing) read(output io.Reader) error {
 	limited := &io.LimitedReader{R: output, N: maxListing}
-	lines := bufio.NewScanner(limited)
+	lines := bufio.NewScanner(io.TeeReader(limited, l.sum))
 	lines.Buffer(nil, maxReference)
 	for lines.Scan() {
 		tag, err := parseReference(lines.Text())
@@ -32,7 +41,7 @@ func (l *listing) read(output io.Reader) error {
 			return err
 		}
 		if tag.Name != "" {
-			l.lines = append(l.lines, tag)
+			l.add(tag)
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -44,6 +53,22 @@ func (l *listing) read(output io.Reader) error {
 	return nil
 }
 
+func (l *listing) add(tag watch.Tag) {
+	name, isPeeled := strings.CutSuffix(tag.Name, peeled)
+	last := len(l.list) - 1
+	switch {
+	case !isPeeled:
+		l.list = append(l.list, tag)
+	case last >= 0 && l.list[last].Name == name:
+		l.list[last].Commit = tag.Commit
+	default:
+		l.late = append(l.late, watch.Tag{Name: name, Commit: tag.Commit})
+	}
+}
+
+// mark stands for everything that was read.
+func (l *listing) mark() string { return hex.EncodeToString(l.sum.Sum(nil)) }
+
 // parseReference reads one line. The tag is empty for a reference that is none.
 func parseReference(line string) (watch.Tag, error) {
 	id, ref, ok := strings.Cut(line, "\t")
@@ -54,38 +79,34 @@ func parseReference(line string) (watch.Tag, error) {
 	if !isTag || name == "" || name == peeled {
 		return watch.Tag{}, nil
 	}
-	return watch.Tag{Name: name, Commit: id}, nil
+	return watch.Tag{Name: name, Object: id, Commit: id}, nil
 }
 
 const peeled = "^{}"
 
-// tags puts the lines together, whatever their order.
+// tags returns what was read, each tag once.
 func (l *listing) tags() ([]watch.Tag, error) {
-	at := make(map[string]int, len(l.lines))
-	var tags []watch.Tag
-	for _, line := range l.lines {
-		if strings.HasSuffix(line.Name, peeled) {
+	slices.SortStableFunc(l.list, func(a, b watch.Tag) int { return cmp.Compare(a.Name, b.Name) })
+	tags := l.list[:0]
+	for _, tag := range l.list {
+		last := len(tags) - 1
+		if last < 0 || tags[last].Name != tag.Name {
+			tags = append(tags, tag)
 			continue
 		}
-		if i, twice := at[line.Name]; twice {
-			if tags[i].Commit != line.Commit {
-				return nil, fmt.Errorf("read the list of tags: %q is there twice", line.Name)
-			}
-			continue
+		if tags[last].Object != tag.Object {
+			return nil, fmt.Errorf("read the list of tags: %q is there twice", tag.Name)
 		}
-		at[line.Name] = len(tags)
-		tags = append(tags, line)
+		if tag.Commit != tag.Object {
+			tags[last] = tag // the one that was peeled
+		}
 	}
-	for _, line := range l.lines {
-		name, isPeeled := strings.CutSuffix(line.Name, peeled)
-		if !isPeeled {
-			continue
-		}
-		i, known := at[name]
+	for _, tag := range l.late {
+		i, known := slices.BinarySearchFunc(tags, tag.Name, func(t watch.Tag, name string) int { return cmp.Compare(t.Name, name) })
 		if !known {
-			return nil, fmt.Errorf("read the list of tags: %q is peeled, but is not there", name)
+			return nil, fmt.Errorf("read the list of tags: %q is peeled, but is not there", tag.Name)
 		}
-		tags[i].Commit = line.Commit
+		tags[i].Commit = tag.Commit
 	}
 	return tags, nil
 }

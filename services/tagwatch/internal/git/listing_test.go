@@ -14,7 +14,7 @@ var (
 )
 
 func parseListing(text string) ([]watch.Tag, error) {
-	var l listing
+	l := newListing()
 	if err := l.read(strings.NewReader(text)); err != nil {
 		return nil, err
 	}
@@ -28,12 +28,12 @@ func TestListing(t *testing.T) {
 		want []watch.Tag
 	}{
 		"nothing":             {"", nil},
-		"lightweight":         {idA + "\trefs/tags/v1\n", []watch.Tag{{Name: "v1", Commit: idA}}},
-		"annotated":           {idA + "\trefs/tags/v1\n" + idB + "\trefs/tags/v1^{}\n", []watch.Tag{{Name: "v1", Commit: idB}}},
-		"peeled first":        {idB + "\trefs/tags/v1^{}\n" + idA + "\trefs/tags/v1\n", []watch.Tag{{Name: "v1", Commit: idB}}},
-		"other references":    {idA + "\tHEAD\n" + idA + "\trefs/heads/main\n" + idB + "\trefs/tags/v1\n", []watch.Tag{{Name: "v1", Commit: idB}}},
-		"a tab in the name":   {idA + "\trefs/tags/a\tb\n", []watch.Tag{{Name: "a\tb", Commit: idA}}},
-		"no line feed at end": {idA + "\trefs/tags/v1", []watch.Tag{{Name: "v1", Commit: idA}}},
+		"lightweight":         {idA + "\trefs/tags/v1\n", []watch.Tag{{Name: "v1", Object: idA, Commit: idA}}},
+		"annotated":           {idA + "\trefs/tags/v1\n" + idB + "\trefs/tags/v1^{}\n", []watch.Tag{{Name: "v1", Object: idA, Commit: idB}}},
+		"peeled first":        {idB + "\trefs/tags/v1^{}\n" + idA + "\trefs/tags/v1\n", []watch.Tag{{Name: "v1", Object: idA, Commit: idB}}},
+		"other references":    {idA + "\tHEAD\n" + idA + "\trefs/heads/main\n" + idB + "\trefs/tags/v1\n", []watch.Tag{{Name: "v1", Object: idB, Commit: idB}}},
+		"a tab in the name":   {idA + "\trefs/tags/a\tb\n", []watch.Tag{{Name: "a\tb", Object: idA, Commit: idA}}},
+		"no line feed at end": {idA + "\trefs/tags/v1", []watch.Tag{{Name: "v1", Object: idA, Commit: idA}}},
 	} {
 		got, err := parseListing(test.text)
 		if err != nil {

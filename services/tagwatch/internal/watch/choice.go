@@ -3,6 +3,7 @@ package watch
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
@@ -162,6 +163,14 @@ func (c Choice) Version(tag string) (string, bool) {
 	return version, ok
 }
 
+// tagOf tells a person what tag a version is of.
+func (c Choice) tagOf(version string) string {
+	if c.group != 0 {
+		return fmt.Sprintf("tag that is version %s by %s", version, c.options.Tags)
+	}
+	return "tag " + c.strip + version
+}
+
 func (c Choice) read(tag string) (version string, parsed *semver.Version, ok bool) {
 	if version, ok = c.match(tag); !ok {
 		return "", nil, false
@@ -225,14 +234,12 @@ func order(a, b candidate) int {
 	return cmp.Or(a.parsed.Compare(b.parsed), cmp.Compare(a.Name, b.Name))
 }
 
-// fingerprint tells two listings apart.
-type fingerprint [sha256.Size]byte
-
-func fingerprintOf(candidates []candidate) fingerprint {
+// fingerprintOf tells two listings apart.
+func fingerprintOf(candidates []candidate) string {
 	h := sha256.New()
 	for _, c := range candidates {
-		// Neither part can hold a line feed: git forbids it in the names of references.
-		fmt.Fprintf(h, "%s\n%s\n", c.Commit, c.Name)
+		// No part can hold a line feed: git forbids it in the names of references.
+		fmt.Fprintf(h, "%s\n%s\n%s\n", c.Object, c.Commit, c.Name)
 	}
-	return fingerprint(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }

@@ -168,6 +168,22 @@ func TestChoiceIdentity(t *testing.T) {
 	}
 }
 
+func TestTagOfVersion(t *testing.T) {
+	t.Parallel()
+	for pattern, want := range map[string]string{
+		"v*": "tag v1", "web/v*": "tag web/v1", "@acme/web@*": "tag @acme/web@v1", "/^web/v.+$/": "tag web/v1",
+		"/web-(?P<version>.+)/": "tag that is version v1 by /web-(?P<version>.+)/",
+	} {
+		c, err := NewChoice(ChoiceOptions{Tags: pattern})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.tagOf("v1"); got != want {
+			t.Errorf("%s: version v1 is the %q, expected %q", pattern, got, want)
+		}
+	}
+}
+
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	want := []string{"alpha", "v1.5x", "v1.2.0-rc.2", "v1.2.0-rc.10", "v1.2", "v1.2.0", "v1.10.0", "v2.0.0+b1", "v2.0.0+b2"}
@@ -245,7 +261,7 @@ func FuzzBaseline(f *testing.F) {
 	}
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, value []byte) {
-		if b, err := decodeBaseline(value); err == nil && b.commits == nil {
+		if b, err := decodeBaseline(value); err == nil && b.tags == nil {
 			t.Error("decoded to nothing")
 		}
 	})

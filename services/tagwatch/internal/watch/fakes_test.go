@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ type store struct {
 	facts   []events.Fact
 	table   map[string][]byte
 	sources map[string]bool
+	leases  map[string]bool
 
 	writes int
 	// crashAt is the write at which the process is killed, 0 for never; after
@@ -38,7 +40,9 @@ type store struct {
 
 var errKilled = errors.New("killed")
 
-func newStore() *store { return &store{table: map[string][]byte{}, sources: map[string]bool{}} }
+func newStore() *store {
+	return &store{table: map[string][]byte{}, sources: map[string]bool{}, leases: map[string]bool{}}
+}
 
 // write does one write. Once killed, a process writes no more.
 func (s *store) write(do func() error) error {
@@ -133,6 +137,28 @@ func (s *store) PutSource(_ context.Context, digest string, r io.Reader) error {
 	return s.write(func() error { s.sources[digest] = true; return nil })
 }
 
+func (s *store) HasSource(_ context.Context, digest string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sources[digest], nil
+}
+
+func (s *store) Hold(ctx context.Context, key string, work func(ctx context.Context) error) error {
+	s.mu.Lock()
+	taken := s.leases[key]
+	s.leases[key] = true
+	s.mu.Unlock()
+	if taken {
+		return fmt.Errorf("take lease %s: %w", key, events.ErrHeld)
+	}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.leases, key)
+	}()
+	return work(ctx)
+}
+
 // said lists the subjects of the facts of some kinds, in order.
 func (s *store) said(kinds ...events.Kind) []string {
 	s.mu.Lock()
@@ -163,34 +189,40 @@ func (s *store) seen() []string {
 
 func (s *store) status(t *testing.T, app string) Status {
 	t.Helper()
-	status, err := (&Watcher{Options: Options{Table: s}}).readStatus(t.Context(), &watched{App: App{Name: app}})
-	if err != nil {
+	a := &watched{App: App{Name: app}}
+	if err := (&Watcher{Options: Options{Table: s}}).readStatus(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	return status
+	return *a.status.Load()
 }
 
 // repository is a repository in memory.
 type repository struct {
-	where string
+	name, id string
 
 	mu       sync.Mutex
 	commits  map[string]string            // by tag
-	files    map[string]map[string]string // by commit; goodFiles where there are none
-	down     error                        // what listing fails with
+	objects  map[string]string            // by tag, where it is annotated
+	files    map[string]map[string]string // by commit; a good recipe where there are none
+	down     error                        // what asking fails with
 	failing  map[string]error             // what archiving a tag fails with
+	hidden   map[string]bool              // tags that cannot be seen yet
 	listings int
+	finds    int
 	archives int
 	onList   func(ctx context.Context) error
+	onFetch  func(ctx context.Context, tag string)
 }
 
 const goodRecipe = "build: {run: make}\n"
 
 func newRepository(tags ...string) *repository {
-	r := &repository{where: "https://git.example.org/web", commits: map[string]string{}, files: map[string]map[string]string{}, failing: map[string]error{}}
+	r := &repository{name: "web", commits: map[string]string{}, objects: map[string]string{}, files: map[string]map[string]string{}, failing: map[string]error{}, hidden: map[string]bool{}}
 	r.push(tags...)
 	return r
 }
+
+func (r *repository) where() string { return "https://" + forgeName + "/" + r.name }
 
 func commitOf(text string) string { return fmt.Sprintf("%x", sha1.Sum([]byte(text))) }
 
@@ -203,12 +235,28 @@ func (r *repository) push(tags ...string) {
 	}
 }
 
+// annotate puts a tag object between a tag and its commit.
+func (r *repository) annotate(tag, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.objects[tag] = commitOf(text)
+}
+
 // move puts a tag on another commit.
 func (r *repository) move(tag, to string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.commits[tag] = commitOf(to)
 	return r.commits[tag]
+}
+
+// drop deletes tags.
+func (r *repository) drop(tags ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, tag := range tags {
+		delete(r.commits, tag)
+	}
 }
 
 // looks is how often the tags were listed.
@@ -218,28 +266,140 @@ func (r *repository) looks() int {
 	return r.listings
 }
 
-func (r *repository) Where() string { return r.where }
+func (r *repository) tag(name string) Tag {
+	tag := Tag{Name: name, Object: r.commits[name], Commit: r.commits[name]}
+	if object := r.objects[name]; object != "" {
+		tag.Object = object
+	}
+	return tag
+}
 
-func (r *repository) Tags(ctx context.Context) ([]Tag, error) {
+func (r *repository) list(ctx context.Context, f *forge, mark string) (Listing, error) {
 	if r.onList != nil {
 		if err := r.onList(ctx); err != nil {
-			return nil, err
+			return Listing{}, err
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.listings++
 	if r.down != nil {
-		return nil, r.down
+		return Listing{}, r.down
 	}
-	var tags []Tag // in the random order of a map
-	for name, commit := range r.commits {
-		tags = append(tags, Tag{Name: name, Commit: commit})
+	listing := Listing{Repo: Repo{Name: r.name, ID: r.id}}
+	for name := range r.commits { // in the random order of a map
+		tag := r.tag(name)
+		if f.unpeeled && tag.Object != tag.Commit {
+			tag.Commit = ""
+		}
+		if !r.hidden[name] {
+			listing.Tags = append(listing.Tags, tag)
+		}
 	}
-	return tags, nil
+	if f.marks {
+		listing.Mark = markOf(listing.Tags)
+		if listing.Mark == mark {
+			listing.Unchanged, listing.Tags = true, nil
+		}
+	}
+	return listing, nil
 }
 
-func (r *repository) Archive(_ context.Context, tag Tag) (*Archive, error) {
+func markOf(tags []Tag) string {
+	sorted := slices.SortedFunc(slices.Values(tags), func(a, b Tag) int { return strings.Compare(a.Name, b.Name) })
+	return commitOf(fmt.Sprint(sorted))
+}
+
+// forgeName is the host of every repository in the tests.
+const forgeName = "git.example.org"
+
+// forge is a host in memory. Repositories are found by their IDs, and else by name.
+type forge struct {
+	marks    bool // listings have marks
+	unpeeled bool // listings do not tell the commits of annotated tags
+
+	mu       sync.Mutex
+	repos    []*repository
+	owned    []Owned
+	unsigned map[string]error // what verifying a tag fails with
+	calls    [][]Ask          // of List
+}
+
+var (
+	_ Host      = (*forge)(nil)
+	_ Verifier  = (*forge)(nil)
+	_ Directory = (*forge)(nil)
+)
+
+func (f *forge) Name() string { return forgeName }
+
+func (f *forge) Where(repo Repo) string { return "https://" + forgeName + "/" + repo.Name }
+
+func (f *forge) Pause(interval time.Duration) time.Duration { return interval }
+
+func (f *forge) repository(repo Repo) (*repository, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.repos {
+		if repo.ID != "" && r.id == repo.ID || repo.ID == "" && r.name == repo.Name {
+			return r, nil
+		}
+	}
+	return nil, &GoneError{Reason: fmt.Sprintf("%v is not there", repo)}
+}
+
+func (f *forge) List(ctx context.Context, asks []Ask, found func(i int, listing Listing, err error)) {
+	f.mu.Lock()
+	f.calls = append(f.calls, asks)
+	f.mu.Unlock()
+	type result struct {
+		i       int
+		listing Listing
+		err     error
+	}
+	results := make(chan result)
+	for i, ask := range asks {
+		go func() {
+			r, err := f.repository(ask.Repo)
+			if err != nil {
+				results <- result{i: i, err: err}
+				return
+			}
+			listing, err := r.list(ctx, f, ask.Mark)
+			results <- result{i, listing, err}
+		}()
+	}
+	for range asks {
+		r := <-results
+		found(r.i, r.listing, r.err)
+	}
+}
+
+func (f *forge) Find(_ context.Context, repo Repo, tag string) (Tag, error) {
+	r, err := f.repository(repo)
+	if err != nil {
+		return Tag{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.finds++
+	if r.down != nil {
+		return Tag{}, r.down
+	}
+	if r.commits[tag] == "" || r.hidden[tag] {
+		return Tag{}, fmt.Errorf("%w: %s", ErrNoTag, tag)
+	}
+	return r.tag(tag), nil
+}
+
+func (f *forge) Archive(ctx context.Context, repo Repo, tag Tag) (*Archive, error) {
+	r, err := f.repository(repo)
+	if err != nil {
+		return nil, err
+	}
+	if r.onFetch != nil {
+		r.onFetch(ctx, tag.Name)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.archives++
@@ -254,6 +414,18 @@ func (r *repository) Archive(_ context.Context, tag Tag) (*Archive, error) {
 	return &Archive{Digest: digestOf(content), Size: int64(len(content)), ReadSeekCloser: closer{bytes.NewReader(content)}}, nil
 }
 
+func (f *forge) Verify(_ context.Context, _ Repo, tag Tag) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.unsigned[tag.Name]
+}
+
+func (f *forge) Owned(context.Context, string) ([]Owned, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.owned), nil
+}
+
 type closer struct{ *bytes.Reader }
 
 func (closer) Close() error { return nil }
@@ -264,7 +436,8 @@ func tarOf(files map[string]string) []byte {
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
 	archive := tar.NewWriter(zip)
-	for name, text := range files {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		text := files[name]
 		header := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg}
 		if to, link := strings.CutPrefix(text, "-> "); link {
 			header = &tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
@@ -305,7 +478,7 @@ func readRecipe(name string, text []byte) (events.Recipe, error) {
 
 type setup func(*App, *Options)
 
-func backfill(a *App, _ *Options) { a.Backfill = true }
+func backfill(a *App, _ *Options) { a.Backfill = BackfillAll }
 
 func choose(t *testing.T, pattern, versions string) setup {
 	t.Helper()
@@ -317,10 +490,10 @@ func choose(t *testing.T, pattern, versions string) setup {
 }
 
 // newWatcher starts a process that watches one app, called web.
-func newWatcher(t *testing.T, s *store, r Repository, setups ...setup) *Watcher {
+func newWatcher(t *testing.T, s *store, r *repository, setups ...setup) *Watcher {
 	t.Helper()
-	app := App{Name: "web", Repository: r}
-	o := Options{Interval: 30 * time.Second, Parallel: 4, Record: s, Table: s, Sources: s, Recipes: readRecipe, Log: zaptest.NewLogger(t, zaptest.Level(zap.PanicLevel))}
+	app := App{Name: "web", Host: &forge{repos: []*repository{r}}, Repo: Repo{Name: r.name}}
+	o := Options{Interval: 30 * time.Second, Parallel: 4, Replica: "one", Record: s, Table: s, Sources: s, Leases: s, Recipes: readRecipe, Log: zaptest.NewLogger(t, zaptest.Level(zap.PanicLevel))}
 	choose(t, "v*", "")(&app, &o)
 	for _, change := range setups {
 		change(&app, &o)

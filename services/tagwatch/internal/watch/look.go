@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/tagship/tagship/events"
-	"go.uber.org/zap"
 )
 
-// ask is what a request adds to a look; zero for a look that nobody asked for.
+// ask is what a request or a hook adds to a look; zero for a look that nobody asked for.
 type ask struct {
 	version string        // the one version asked for; empty if none is
-	origin  *events.Cause // the request
+	origin  *events.Cause // the request; nil if it was none
+	by      string        // who is said to have changed the tag; empty if nobody is
 }
 
 // findings is what a look has found.
@@ -24,232 +22,154 @@ type findings struct {
 	refused  *events.TagRefused // why the version asked for is none; nil if it is one
 }
 
-// look compares the repository with the record once. Looks at one app take turns.
-func (w *Watcher) look(ctx context.Context, a *watched, asked ask) (found findings, err error) {
+// reading is what a host said of a repository when it was asked for its tags.
+type reading struct {
+	listing Listing
+	err     error
+	began   time.Time // when it was asked
+}
+
+// look asks for the tags of an app's repository and compares them with the
+// record. Looks at one app take turns.
+func (w *Watcher) look(ctx context.Context, a *watched, asked ask) (findings, error) {
+	if err := w.recall(ctx, a); err != nil {
+		return findings{}, err
+	}
+	one := Ask{Repo: a.repo()}
+	if asked.origin == nil {
+		one.Mark = a.mark()
+	}
+	heard := reading{began: time.Now(), err: errors.New("the host gave no answer")}
+	a.Host.List(ctx, []Ask{one}, func(_ int, listing Listing, err error) { heard.listing, heard.err = listing, err })
+	return w.receive(ctx, a, asked, heard)
+}
+
+// enter waits for the app's turn; leave ends it.
+func (a *watched) enter(ctx context.Context) error {
 	select {
 	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
+		return nil
 	case <-ctx.Done():
-		return findings{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+}
+
+func (a *watched) leave() { <-a.turn }
+
+// pass takes in a listing at which there is nothing to do, as almost all are,
+// and tells whether it is one.
+func (a *watched) pass(listing Listing, began time.Time) bool {
+	status, known := a.status.Load(), a.known.Load()
+	if !listing.Unchanged || status == nil || status.Error != "" || known == nil {
+		return false
+	}
+	if now, err := a.identified(*known, listing.Repo); err != nil || now != *known {
+		return false
+	}
+	select {
+	case a.turn <- struct{}{}:
+	default:
+		return false
+	}
+	defer a.leave()
+	a.missing = nil
+	a.looked.Store(&began)
+	return true
+}
+
+// receive compares what a host said with the record, and states what is new.
+func (w *Watcher) receive(ctx context.Context, a *watched, asked ask, heard reading) (found findings, err error) {
+	if err := a.enter(ctx); err != nil {
+		return findings{}, err
+	}
+	defer a.leave()
 	var since time.Time
 	defer func() { w.report(ctx, a, since, err) }()
 
-	tags, err := a.Repository.Tags(ctx)
-	if err != nil {
-		return findings{}, fmt.Errorf("list the tags of %s: %w", a.Repository.Where(), err)
-	}
-	listing := a.Choice.candidates(tags)
-	now := fingerprintOf(listing)
-	if asked.origin == nil && a.settled == now {
-		return findings{}, nil
-	}
-	base, err := w.baseline(ctx, a, listing)
-	if err != nil {
+	if err := w.check(a, heard.err); err != nil {
 		return findings{}, err
 	}
-	since = base.at
-	records, err := w.tagRecords(ctx, a)
+	repo, err := w.identify(ctx, a, heard.listing.Repo)
 	if err != nil {
+		a.reused = err.Error()
 		return findings{}, err
 	}
-	s := survey{w: w, a: a, asked: asked, baseline: base, records: records}
-	if asked.version != "" {
-		s.found.refused = missing(a, asked.version, tags, listing)
+	a.reused = ""
+	a.byName.Store(false)
+	s := &survey{w: w, a: a, asked: asked, repo: repo, where: a.where(), began: heard.began}
+	since, err = s.settleListing(ctx, heard.listing)
+	if err == nil {
+		a.looked.Store(&heard.began)
 	}
-	if err := s.settleAll(ctx, listing); err != nil {
-		return s.found, err
-	}
-	a.settled = now
-	return s.found, nil
+	return s.found, err
 }
 
-// missing says why there is no version as asked for; nil if there is one.
-func missing(a *watched, version string, tags []Tag, listing []candidate) *events.TagRefused {
-	for _, c := range listing {
-		if c.version == version {
-			return nil
+// check says what came of asking. A host that no longer knows an ID is asked for
+// the name the next time, and the other way round: what is behind the name then
+// may be why.
+func (w *Watcher) check(a *watched, err error) error {
+	var gone *GoneError
+	if errors.As(err, &gone) {
+		a.byName.Store(!a.byName.Load())
+		if a.reused != "" {
+			return errors.New(a.reused)
 		}
 	}
-	refused := &events.TagRefused{App: a.Name, Version: version, Reason: fmt.Sprintf("%s has no tag %s%s; push the tag first", a.Repository.Where(), a.Choice.strip, version)}
-	for _, tag := range tags {
-		if tag.Name == version || tag.Name == a.Choice.strip+version {
-			refused.Reason = fmt.Sprintf("%s has the tag %s, but it is no version of %s, whose tags are %s", a.Repository.Where(), tag.Name, a.Name, a.Choice)
-		}
-	}
-	return refused
-}
-
-// survey is one look at work: it settles each tag in turn.
-type survey struct {
-	w        *Watcher
-	a        *watched
-	asked    ask
-	baseline baseline
-	records  map[string]tagRecord
-	found    findings
-}
-
-func (s *survey) settleAll(ctx context.Context, listing []candidate) error {
-	var problems []error
-	for _, c := range listing {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := s.settle(ctx, c); err != nil {
-			problems = append(problems, fmt.Errorf("tag %s: %w", c.Name, err))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// settle brings the record of one tag up to what the tag is now.
-func (s *survey) settle(ctx context.Context, c candidate) error {
-	asked := s.isAsked(c)
-	r, known := s.records[tagsPrefix(s.a)+"."+tagToken(c.Name)]
-	if commit, before := s.baseline.commits[c.Name]; before && !known {
-		r, known = tagRecord{Outcome: outcomeOld, Version: c.version, Commit: commit}, true
-	}
-	switch {
-	case !known:
-		return s.take(ctx, c)
-	case r.Outcome == outcomeRefused && r.Commit == c.Commit && !asked:
-		return nil
-	case r.Outcome == outcomeRefused:
-		// It never became a version, so a corrected tag is a first try, not a move.
-		return s.take(ctx, c)
-	case r.Commit != c.Commit:
-		return s.move(ctx, c, r)
-	case r.Outcome == outcomeOld && (s.a.Backfill || asked):
-		return s.take(ctx, c)
-	case r.Outcome == outcomeSeen:
-		s.claim(c, r.Cause)
+	if err != nil {
+		return fmt.Errorf("list the tags of %s: %w", a.where(), err)
 	}
 	return nil
 }
 
-// isAsked tells whether the look was asked to release this very version.
-func (s *survey) isAsked(c candidate) bool {
-	return s.asked.version != "" && s.asked.version == c.version
+// settleListing settles every tag of a listing, and returns when the app's
+// baseline is of; zero if it did not come to that.
+func (s *survey) settleListing(ctx context.Context, listing Listing) (since time.Time, err error) {
+	if listing.Unchanged {
+		s.a.missing = nil
+		return time.Time{}, nil
+	}
+	candidates := s.a.Choice.candidates(listing.Tags)
+	settled := s.repo
+	settled.Settled, settled.Mark, settled.For = fingerprintOf(candidates), listing.Mark, s.a.treatment(s.repo.Origin)
+	if s.asked.origin == nil && s.repo.Settled == settled.Settled && s.repo.For == settled.For {
+		s.a.missing = nil
+		return time.Time{}, s.settled(ctx, settled)
+	}
+	if err := s.load(ctx, candidates); err != nil {
+		return time.Time{}, err
+	}
+	if s.asked.version != "" {
+		s.found.refused = s.noVersion(listing.Tags, candidates)
+	}
+	complete, err := s.settleAll(ctx, candidates)
+	if err == nil && complete {
+		err = s.settled(ctx, settled)
+	}
+	return s.baseline.at, err
 }
 
-// claim counts a version as found by this look if it is: by the very request, in
-// case the request is handled for the second time.
-func (s *survey) claim(c candidate, cause *events.Cause) {
-	if cause != nil && s.asked.origin != nil && *cause == *s.asked.origin {
-		s.found.versions = append(s.found.versions, c.version)
-	}
-}
-
-// take makes a version of a tag, or refuses it.
-func (s *survey) take(ctx context.Context, c candidate) error {
-	if err := events.CheckVersion(c.version); err != nil {
-		return s.refuse(ctx, c, "the version "+err.Error())
-	}
-	subject := events.KindTagSeen.Subject(s.a.Name, c.version)
-	switch before, err := s.w.Record.Last(ctx, subject); {
-	case err == nil:
-		return s.recognise(ctx, c, before.Fact)
-	case !errors.Is(err, events.ErrNotRecorded):
-		return err
-	}
-	fact, err := s.prepare(ctx, c)
-	if unfit := new(UnfitError); errors.As(err, &unfit) {
-		return s.refuse(ctx, c, unfit.Reason)
-	}
-	if err != nil {
-		return err
-	}
-	stored, err := s.w.Record.Publish(ctx, fact)
-	if err != nil {
-		return err
-	}
-	if stored.Already {
-		before, err := s.w.Record.Last(ctx, subject)
-		if err != nil {
-			return err
-		}
-		return s.recognise(ctx, c, before.Fact)
-	}
-	s.found.versions = append(s.found.versions, c.version)
-	s.a.log.Info("new version", zap.String("version", c.version), zap.String("tag", c.Name), zap.String("commit", c.Commit))
-	return s.seen(ctx, c, fact)
-}
-
-// recognise settles a tag whose version was stated before: by another watcher,
-// or by this one before it could write the record.
-func (s *survey) recognise(ctx context.Context, c candidate, before events.Fact) error {
-	fact, ok := before.(*events.TagSeen)
-	if !ok {
-		return events.Permanent(fmt.Errorf("%s holds a %s", before.Subject(), before.Kind()))
-	}
-	switch {
-	case fact.Tag != c.Name:
-		return s.refuse(ctx, c, fmt.Sprintf("version %s is the tag %s already", c.version, fact.Tag))
-	case fact.Commit != c.Commit:
-		return s.move(ctx, c, tagRecord{Outcome: outcomeSeen, Version: c.version, Commit: fact.Commit, Cause: fact.Cause})
-	}
-	s.claim(c, fact.Cause)
-	return s.seen(ctx, c, fact)
-}
-
-func (s *survey) seen(ctx context.Context, c candidate, fact *events.TagSeen) error {
-	return s.w.putTag(ctx, s.a, c.Name, tagRecord{Outcome: outcomeSeen, Version: c.version, Commit: fact.Commit, Cause: fact.Cause})
-}
-
-// refuse states once that a commit cannot be a version, whatever the number of
-// looks. Where a request is about it, its answer is that statement.
-func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
-	fact := &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit, Reason: shortened(reason)}
-	record := tagRecord{Outcome: outcomeRefused, Version: c.version, Commit: c.Commit}
-	if s.isAsked(c) {
-		s.found.refused = fact
-		return s.w.putTag(ctx, s.a, c.Name, record)
-	}
-	if events.CheckVersion(c.version) != nil {
-		fact.Version = events.Unknown
-	}
-	fact.ID = fact.Subject() + "@" + c.Commit
-	if fact.Version == events.Unknown {
-		fact.ID += "@" + tagToken(c.Name) // several tags can share this subject and the commit
-	}
-	stored, err := s.w.Record.Publish(ctx, fact)
-	if err != nil {
-		return err
-	}
-	if !stored.Already {
-		s.a.log.Warn("the tag cannot be a version", zap.String("tag", c.Name), zap.String("commit", c.Commit), zap.String("reason", reason))
-	}
-	return s.w.putTag(ctx, s.a, c.Name, record)
-}
-
-// shortened bounds a reason, for a file can have more mistakes than a message has room for.
-func shortened(reason string) string {
-	const most = 16 << 10
-	if len(reason) <= most {
-		return reason
-	}
-	return strings.ToValidUTF8(reason[:most], "") + " … and more"
-}
-
-// move states that a tag names another commit, once for each.
-func (s *survey) move(ctx context.Context, c candidate, r tagRecord) error {
-	if s.isAsked(c) {
-		s.found.refused = &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit,
-			Reason: fmt.Sprintf("the tag %s has moved from %s to %s, and a version is immutable; push a new tag", c.Name, r.Commit, c.Commit)}
-	}
-	if slices.Contains(r.Moved, c.Commit) {
+// settled records that every tag of a listing is on record, so that the same
+// listing is not worked on again, by whatever replica.
+func (s *survey) settled(ctx context.Context, r repoRecord) error {
+	if r == s.repo {
 		return nil
 	}
-	fact := &events.TagMoved{App: s.a.Name, Version: c.version, Tag: c.Name, Repo: s.a.Repository.Where(), Old: r.Commit, New: c.Commit}
-	fact.ID = fact.Subject() + "@" + c.Commit
-	stored, err := s.w.Record.Publish(ctx, fact)
-	if err != nil {
-		return err
+	return s.w.remember(ctx, s.a, r)
+}
+
+// noVersion says why there is no version as asked for; nil if there is one.
+func (s *survey) noVersion(tags []Tag, candidates []candidate) *events.TagRefused {
+	a, version := s.a, s.asked.version
+	for _, c := range candidates {
+		if c.version == version {
+			return nil
+		}
 	}
-	if !stored.Already {
-		s.a.log.Error("TAG MOVED: it names another commit than it did, which is not built; find out who moved it, and push a new tag",
-			zap.String("tag", c.Name), zap.String("version", c.version), zap.String("old", r.Commit), zap.String("new", c.Commit))
+	refused := &events.TagRefused{App: a.Name, Version: version, Reason: fmt.Sprintf("%s has no %s; push the tag first", s.where, a.Choice.tagOf(version))}
+	for _, tag := range tags {
+		if tag.Name == version || tag.Name == a.Choice.strip+version {
+			refused.Reason = fmt.Sprintf("%s has the tag %s, but it is no version of %s, whose tags are %s", s.where, tag.Name, a.Name, a.Choice)
+		}
 	}
-	return s.w.putTag(ctx, s.a, c.Name, r.movedTo(c.Commit))
+	return refused
 }

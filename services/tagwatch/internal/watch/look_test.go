@@ -36,10 +36,10 @@ func TestFirstLookIsABaseline(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := fact.Fact.(*events.TagSeen)
-	if seen.Tag != "v1.2.0" || seen.Commit != commitOf("v1.2.0") || seen.Repo != r.where || !s.sources[seen.Source.Digest] || seen.Recipe.Build.Run[0] != "make" {
+	if seen.Tag != "v1.2.0" || seen.Commit != commitOf("v1.2.0") || seen.Repo != r.where() || !s.sources[seen.Source.Digest] || seen.Recipe.Build.Run[0] != "make" {
 		t.Errorf("seen as %+v", seen)
 	}
-	if got := s.status(t, "web"); got.Error != "" || got.BaselineAt.IsZero() || got.Repo != r.where {
+	if got := s.status(t, "web"); got.Error != "" || got.BaselineAt.IsZero() || got.Repo != r.where() {
 		t.Errorf("status is %+v", got)
 	}
 }
@@ -89,7 +89,7 @@ func TestAnotherRepositoryOrChoiceIsANewBaseline(t *testing.T) {
 		t.Errorf("with another pattern, found %v", found)
 	}
 	moved := newRepository("v1", "v5")
-	moved.where = "https://git.example.org/moved"
+	moved.name = "moved"
 	moved.move("v1", "rewritten")
 	w := newWatcher(t, s, moved)
 	if found := mustLook(t, w); len(found) != 0 {
@@ -382,7 +382,7 @@ func TestKilledAnywhere(t *testing.T) {
 					// Its failure is the point; what it left is looked at below.
 					_, _ = first.Look(t.Context(), "web")
 					reached := s.writes >= crash
-					baselineKey := baselineKey(first.apps["web"])
+					baselineKey := baselineKey(first.apps["web"], r.where())
 					hadBaseline := s.table[baselineKey] != nil
 					s.restart()
 					second := newWatcher(t, s, r)

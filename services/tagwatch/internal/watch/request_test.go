@@ -115,8 +115,8 @@ func TestRequestedVersion(t *testing.T) {
 
 func TestRequestedUnknownApp(t *testing.T) {
 	t.Parallel()
-	w := newWatcher(t, newStore(), newRepository(), func(_ *App, o *Options) {
-		o.Apps = append(o.Apps, App{Name: "agent", Repository: newRepository()})
+	w := newWatcher(t, newStore(), newRepository(), func(a *App, o *Options) {
+		o.Apps = append(o.Apps, App{Name: "agent", Host: a.Host})
 	})
 	facts := request(t, w, 1, "wbe", "v1")
 	answer := refused(t, facts, `no app "wbe" is watched, expected one of agent, web`)

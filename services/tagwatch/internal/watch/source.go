@@ -17,7 +17,7 @@ const maxFact = 384 << 10
 // prepare fetches the source of a tag, reads the recipe in it, and stages it. The
 // error is an [*UnfitError] if the commit can never be a version.
 func (s *survey) prepare(ctx context.Context, c candidate) (fact *events.TagSeen, err error) {
-	archive, err := s.a.Repository.Archive(ctx, c.Tag)
+	archive, err := s.a.Host.Archive(ctx, s.repo.repo(), c.Tag)
 	if err != nil {
 		return nil, fmt.Errorf("fetch commit %s: %w", c.Commit, err)
 	}
@@ -34,7 +34,9 @@ func (s *survey) prepare(ctx context.Context, c candidate) (fact *events.TagSeen
 		App:     s.a.Name,
 		Version: c.version,
 		Tag:     c.Name,
-		Repo:    s.a.Repository.Where(),
+		Repo:    s.where,
+		RepoID:  s.repo.ID,
+		Object:  c.Object,
 		Commit:  c.Commit,
 		Source:  events.Source{Digest: archive.Digest, Size: archive.Size},
 		Recipe:  recipe,

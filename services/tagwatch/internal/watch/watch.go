@@ -4,11 +4,16 @@
 //	a tag nobody has seen     tag.seen, with its source staged and its recipe read
 //	… that cannot be built    tag.refused, with every reason
 //	a tag on another commit   tag.moved, and nothing is built
+//	a tag that is gone        tag.deleted, and the version stays what it is
 //
 // The first look at a repository records a baseline: the tags of that moment,
 // which are not released unless the app says so. The baseline is one value and
 // one write, so it is there as a whole or not at all, and every tag that comes
 // after the listing in it is new.
+//
+// Three things make it look: a sweep over every repository of a host at an
+// interval, which one replica does; a hook, which says that one tag is worth a
+// look; and a request. Hooks and sweeps find the same, and none relies on another.
 //
 // A fact is published before the tag's own record is written. Killed in between,
 // the next look finds the fact and writes the record; nothing is stated twice.
@@ -21,6 +26,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tagship/tagship/events"
@@ -35,20 +42,6 @@ type Tag struct {
 	// Commit is the object id that it peels to in the end; of a blob or tree where
 	// somebody tagged one. Empty in a listing that does not tell, see [Host.Find].
 	Commit string
-}
-
-// Repository is one git repository, whatever serves it. Its methods may be
-// called concurrently.
-type Repository interface {
-	// Where is the repository's address for people, without credentials. Two
-	// repositories are the same if it is the same.
-	Where() string
-	// Tags lists every tag, in any order. A listing is complete or an error.
-	Tags(ctx context.Context) ([]Tag, error)
-	// Archive makes an archive of the commit that a tag names: a tar compressed
-	// with gzip, paths beginning at the root of the repository. The error is an
-	// [*UnfitError] if the commit can never be one; anything else may pass.
-	Archive(ctx context.Context, tag Tag) (*Archive, error)
 }
 
 // Archive is the source of one commit. Whoever is given it closes it.
@@ -84,24 +77,47 @@ type Table interface {
 // Sources is where archives are staged for the builders.
 type Sources interface {
 	PutSource(ctx context.Context, digest string, r io.Reader) error
+	HasSource(ctx context.Context, digest string) (bool, error)
 }
+
+// Leases let one replica lead. See bus.Hold for their errors.
+type Leases interface {
+	Hold(ctx context.Context, key string, work func(ctx context.Context) error) error
+}
+
+// Backfill says which tags of the baseline are released.
+type Backfill string
+
+// The ways to treat a baseline. Empty is as [BackfillNone].
+const (
+	BackfillNone   Backfill = "none"
+	BackfillLatest Backfill = "latest" // the newest version alone
+	BackfillAll    Backfill = "all"
+)
 
 // App is one app to watch.
 type App struct {
-	Name       string
-	Repository Repository
-	Choice     Choice
-	Backfill   bool // release the tags of the baseline too
+	Name string
+	Host Host
+	// Repo is the repository as it is configured. With an ID it is that one and no
+	// other; without, it is the one that had the name at first sight.
+	Repo          Repo
+	Choice        Choice
+	Backfill      Backfill
+	RequireSigned bool // refuse tags whose signature the host, a [Verifier], does not vouch for
 }
 
-// Options are what a [Watcher] needs; all of it is required.
+// Options are what a [Watcher] needs; all of it is required but apps and groups.
 type Options struct {
 	Apps     []App
-	Interval time.Duration // between two looks at a repository
-	Parallel int           // how many repositories are looked at at once
+	Groups   []Group
+	Interval time.Duration // between two sweeps; [Host.Pause] may make it longer
+	Parallel int           // how many sources are fetched at once
+	Replica  string        // what this process is called where statuses say who leads
 	Record   Record
 	Table    Table
 	Sources  Sources
+	Leases   Leases
 	Recipes  RecipeReader
 	Log      *zap.Logger
 }
@@ -109,58 +125,126 @@ type Options struct {
 // Watcher looks at repositories. Its methods may be called concurrently.
 type Watcher struct {
 	Options
-	apps map[string]*watched
+	hosts  map[string]*hosted // by name
+	groups []*group
+	clock  clock
+	// fetching holds a place for each source that is fetched.
+	fetching chan struct{}
+
+	mu    sync.RWMutex // guards what follows
+	apps  map[string]*watched
+	index index
 }
 
-// watched is an app with what this process knows of it.
+// watched is an app with what this process knows of it. There may be ten
+// thousand, so it holds little, and nothing runs for it while nothing changes.
 type watched struct {
 	App
-	log *zap.Logger
+	group *group // that it was found with; nil if it is configured
+	host  *hosted
 	// turn is held by the one look at the app that is under way.
 	turn chan struct{}
-	// settled is the listing whose every tag is on record. Kept in memory only:
-	// it saves reading the records while nothing changes.
-	settled fingerprint
-	status  *Status // as last written; nil if that is not known
+	// known is what is on record of its repository, as far as this process knows:
+	// nil if it has not read it yet.
+	known atomic.Pointer[repoRecord]
+	// status is as last written; nil if that is not known.
+	status atomic.Pointer[Status]
+	// looked is when the last complete look that succeeded began.
+	looked atomic.Pointer[time.Time]
+
+	// Guarded by turn:
+
+	// missing are tags on record that the last complete listing lacked, and since when.
+	missing map[string]time.Time
+	// reused says that the repository's name is another's now; empty if it is not.
+	reused string
+
+	plan   plan        // guarded by the host's mutex
+	byName atomic.Bool // ask by name next, for the host knows the ID no more
 }
 
-// New returns a watcher of the given apps.
+// New returns a watcher of the given apps and groups. Hosts of the same name are
+// one host.
 func New(o Options) *Watcher {
-	w := &Watcher{Options: o, apps: map[string]*watched{}}
+	w := &Watcher{
+		Options:  o,
+		hosts:    map[string]*hosted{},
+		fetching: make(chan struct{}, max(o.Parallel, 1)),
+		apps:     map[string]*watched{},
+		index:    newIndex(),
+	}
 	for _, app := range o.Apps {
-		w.apps[app.Name] = &watched{
-			App:  app,
-			log:  o.Log.With(zap.String("app", app.Name), zap.String("repo", app.Repository.Where())),
-			turn: make(chan struct{}, 1),
-		}
+		w.add(app, nil)
+	}
+	for _, g := range o.Groups {
+		w.groups = append(w.groups, &group{Group: g, host: w.hostOf(g.Host), turn: make(chan struct{}, 1)})
 	}
 	return w
 }
 
+// add begins to watch an app.
+func (w *Watcher) add(app App, from *group) *watched {
+	a := &watched{App: app, group: from, host: w.hostOf(app.Host), turn: make(chan struct{}, 1)}
+	w.mu.Lock()
+	w.apps[app.Name] = a
+	w.index.file(a, a.Repo)
+	w.mu.Unlock()
+	a.host.add(a)
+	return a
+}
+
+// remove ends watching an app. A look at it that is under way goes on.
+func (w *Watcher) remove(a *watched) {
+	w.mu.Lock()
+	if w.apps[a.Name] == a {
+		delete(w.apps, a.Name)
+	}
+	w.index.drop(a)
+	w.mu.Unlock()
+	a.host.remove(a)
+}
+
+// app returns a watched app; nil if there is none of that name.
+func (w *Watcher) app(name string) *watched {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.apps[name]
+}
+
 // Known lists the apps, separated by commas, for a person to choose from.
 func (w *Watcher) Known() string {
+	w.mu.RLock()
 	names := make([]string, 0, len(w.apps))
 	for name := range w.apps {
 		names = append(names, name)
 	}
+	w.mu.RUnlock()
 	if len(names) == 0 {
 		return "none"
 	}
 	slices.Sort(names)
+	if most := 100; len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
 	return strings.Join(names, ", ")
 }
 
 // Watches tells whether an app of that name is watched.
-func (w *Watcher) Watches(app string) bool { return w.apps[app] != nil }
+func (w *Watcher) Watches(app string) bool { return w.app(app) != nil }
 
 // Look compares an app's repository with the record now and states what is new.
 // It returns the versions that were seen for the first time. One tag's trouble
 // keeps no other from being settled; the error then names them all.
 func (w *Watcher) Look(ctx context.Context, app string) ([]string, error) {
-	a := w.apps[app]
+	a := w.app(app)
 	if a == nil {
 		return nil, events.Permanent(fmt.Errorf("look at %q: no such app, expected one of %s", app, w.Known()))
 	}
 	found, err := w.look(ctx, a, ask{})
 	return found.versions, err
+}
+
+// logger is the log of an app. It is made when it is needed: most never do.
+func (w *Watcher) logger(a *watched) *zap.Logger {
+	return w.Log.With(zap.String("app", a.Name), zap.String("repo", a.where()))
 }

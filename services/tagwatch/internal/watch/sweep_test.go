@@ -94,8 +94,10 @@ func TestHangingRepositoriesDelayNoOther(t *testing.T) {
 			o.Parallel = 1
 			for _, name := range []string{"a", "b", "c"} {
 				r := newRepository()
-				r.onList = hang
-				o.Apps = append(o.Apps, App{Name: name, Repository: r, Choice: a.Choice})
+				r.name, r.onList = name, hang
+				f := a.Host.(*forge)
+				f.repos = append(f.repos, r)
+				o.Apps = append(o.Apps, App{Name: name, Host: f, Repo: Repo{Name: name}, Choice: a.Choice})
 			}
 		})
 		run(t, w)

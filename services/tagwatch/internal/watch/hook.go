@@ -1,0 +1,220 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/tagship/tagship/events"
+)
+
+// hookAge is how old a hook becomes that what it tells of cannot be seen yet. The
+// next sweep finds it then.
+const hookAge = time.Minute
+
+// Heard follows a hook: it looks at the one tag that the hook is about, at that
+// repository alone. What is so is what the host says, never what the hook says,
+// except who did it.
+func (w *Watcher) Heard(ctx context.Context, d events.Delivery[*events.Hook]) ([]events.Fact, error) {
+	w.clock.note(d.Time)
+	apps, err := w.concerned(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if len(apps) == 0 {
+		return nil, events.Skip("no app watches the repository")
+	}
+	finds := &finds{h: d.Message, tags: map[Repo]foundTag{}}
+	var problems []error
+	var later error
+	for _, a := range apps {
+		err := w.heard(ctx, a, d, finds)
+		if _, skipped := events.IsSkip(err); skipped {
+			continue
+		}
+		if _, _, snoozed := events.IsSnooze(err); snoozed {
+			later = err
+		} else if err != nil {
+			problems = append(problems, fmt.Errorf("app %s: %w", a.Name, err))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return nil, later
+}
+
+// concerned returns the apps that a hook is about. A repository of a watched
+// owner that is not known yet is looked for.
+func (w *Watcher) concerned(ctx context.Context, d events.Delivery[*events.Hook]) ([]*watched, error) {
+	h := d.Message
+	if h.App != "" {
+		if a := w.app(h.App); a != nil {
+			return []*watched{a}, nil
+		}
+		return nil, nil
+	}
+	repo := Repo{Name: h.Repo, ID: h.RepoID}
+	apps := w.watching(h.Host, repo)
+	if len(apps) > 0 {
+		return apps, nil
+	}
+	for _, g := range w.groupsOf(h.Host, repo) {
+		if err := w.discoverSince(ctx, g, d.Time); err != nil {
+			return nil, patient(err)
+		}
+	}
+	return w.watching(h.Host, repo), nil
+}
+
+// heard follows a hook for one app.
+func (w *Watcher) heard(ctx context.Context, a *watched, d events.Delivery[*events.Hook], finds *finds) error {
+	h := d.Message
+	if looked := a.looked.Load(); looked != nil && w.clock.surelyAfter(*looked, d.Time) {
+		return events.Skip("a look that began later has seen it")
+	}
+	if h.Tag == "" {
+		_, err := w.look(ctx, a, ask{by: h.By})
+		return patient(err)
+	}
+	version, is := a.Choice.Version(h.Tag)
+	if !is {
+		return events.Skip("the tag is no version of the app")
+	}
+	if err := w.recall(ctx, a); err != nil {
+		return err
+	}
+	known := *a.known.Load()
+	first := !known.known() || known.Configured != a.configured() || a.byName.Load() || a.Repo.ID != "" && a.Repo.ID != known.ID
+	if !first {
+		_, err := w.readBaseline(ctx, a, known.Origin)
+		if first = errors.Is(err, events.ErrNotRecorded); !first && err != nil {
+			return err
+		}
+	}
+	if first { // without a baseline, a tag alone cannot be told to be new
+		_, err := w.look(ctx, a, ask{by: h.By})
+		return patient(err)
+	}
+	tag, err := finds.find(ctx, a.Host, known.repo())
+	if err != nil && !errors.Is(err, ErrNoTag) {
+		return patient(fmt.Errorf("look up tag %s: %w", h.Tag, err))
+	}
+	there := err == nil
+	if there == h.Deleted {
+		// It happened after the hook, or cannot be seen yet.
+		if err := tooEarly(d.Time); err != nil {
+			return err
+		}
+		if !there {
+			return events.Skip("there is no such tag")
+		}
+	}
+	return patient(w.settleOne(ctx, a, known, candidateOf(a.Choice, tag, h.Tag, version), there, h.By))
+}
+
+// settleOne settles one tag that was looked up.
+func (w *Watcher) settleOne(ctx context.Context, a *watched, repo repoRecord, c candidate, there bool, by string) error {
+	began := time.Now()
+	if err := a.enter(ctx); err != nil {
+		return err
+	}
+	defer a.leave()
+	s := &survey{w: w, a: a, asked: ask{by: by}, repo: repo, where: a.where(), began: began}
+	var listing []candidate
+	if there {
+		listing = []candidate{c}
+	}
+	if err := s.load(ctx, listing); err != nil {
+		return err
+	}
+	if there {
+		return s.settle(ctx, c)
+	}
+	return s.gone(ctx, c.Name)
+}
+
+// candidateOf makes a candidate of a tag that was looked up by name.
+func candidateOf(choice Choice, tag Tag, name, version string) candidate {
+	tag.Name = name
+	_, parsed, _ := choice.read(name)
+	return candidate{tag, version, parsed}
+}
+
+// tooEarly puts a hook back that came before what it tells of can be seen; nil
+// if it is too old for that.
+func tooEarly(stored time.Time) error {
+	age := time.Since(stored)
+	switch {
+	case age < 2*time.Second:
+		return events.Snooze(time.Second, "the tag is not as the hook says, yet")
+	case age < 10*time.Second:
+		return events.Snooze(2*time.Second, "the tag is not as the hook says, yet")
+	case age < hookAge:
+		return events.Snooze(5*time.Second, "the tag is not as the hook says, yet")
+	}
+	return nil
+}
+
+// patient turns what is no failure of a hook into what becomes of it: it waits
+// while the host wants no requests, and is left to the sweeps where a repository
+// is gone.
+func patient(err error) error {
+	var limit *LimitError
+	if errors.As(err, &limit) {
+		return events.Snooze(limit.delay(), limit.Error())
+	}
+	var gone *GoneError
+	if errors.As(err, &gone) {
+		return events.Skip("%s", gone.Error())
+	}
+	return err
+}
+
+// finds looks up a hook's tag, once for each repository however many apps watch it.
+type finds struct {
+	h    *events.Hook
+	tags map[Repo]foundTag
+}
+
+type foundTag struct {
+	tag Tag
+	err error
+}
+
+func (f *finds) find(ctx context.Context, host Host, repo Repo) (Tag, error) {
+	found, known := f.tags[repo]
+	if !known {
+		found.tag, found.err = host.Find(ctx, repo, f.h.Tag)
+		f.tags[repo] = found
+	}
+	return found.tag, found.err
+}
+
+// clock compares the clock of this process with that of the servers that say
+// when a message was stored.
+type clock struct {
+	// lead is the shortest time from storing a message to handling it, in
+	// nanoseconds and with 1 added: this clock is ahead by that at most. 0 if none is known.
+	lead atomic.Int64
+}
+
+// note learns from a message at hand.
+func (c *clock) note(stored time.Time) {
+	lead := int64(max(time.Since(stored), 0)) + 1
+	for {
+		before := c.lead.Load()
+		if before != 0 && before <= lead || c.lead.CompareAndSwap(before, lead) {
+			return
+		}
+	}
+}
+
+// surelyAfter tells whether a time of this clock is after a message was stored,
+// however far this clock is ahead.
+func (c *clock) surelyAfter(at, stored time.Time) bool {
+	lead := c.lead.Load()
+	return lead != 0 && at.Add(-time.Duration(lead)).After(stored)
+}

@@ -1,0 +1,284 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tagship/tagship/events"
+	"go.uber.org/zap"
+)
+
+// skew is by how much the clocks of replicas may differ.
+const skew = time.Minute
+
+// survey is one look at work: it settles each tag in turn.
+type survey struct {
+	w        *Watcher
+	a        *watched
+	asked    ask
+	repo     repoRecord
+	where    string    // the repository's address of today
+	began    time.Time // when the host was asked for what is settled
+	baseline baseline
+	newest   string               // the tag of the newest version in the baseline
+	records  map[string]tagRecord // by key
+	moves    moves
+	found    findings
+}
+
+// load reads what is on record of the app's tags.
+func (s *survey) load(ctx context.Context, listing []candidate) (err error) {
+	if s.baseline, err = s.w.baseline(ctx, s.a, s.repo.Origin, listing); err != nil {
+		return err
+	}
+	if s.a.Backfill == BackfillLatest {
+		s.newest = s.baseline.newest(s.a.Choice)
+	}
+	if s.records, err = s.w.tagRecords(ctx, s.a, s.repo.Origin); err != nil {
+		return err
+	}
+	s.moves = s.countMoves(listing)
+	return nil
+}
+
+// settleAll settles every tag, and tells whether that is all that is to be done:
+// a tag that is missing for the first time is waited for.
+func (s *survey) settleAll(ctx context.Context, listing []candidate) (complete bool, err error) {
+	var problems []error
+	for _, c := range listing {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if err := s.settle(ctx, c); err != nil {
+			problems = append(problems, fmt.Errorf("tag %s: %w", c.Name, err))
+		}
+	}
+	complete, err = s.settleMissing(ctx, listing)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	return complete, errors.Join(problems...)
+}
+
+// recordOf is what is on record of a tag, be it in the baseline.
+func (s *survey) recordOf(tag string) (r tagRecord, known bool) {
+	if r, known = s.records[tagKey(s.a, s.repo.Origin, tag)]; known {
+		return r, true
+	}
+	entry, known := s.baseline.tags[tag]
+	if !known {
+		return tagRecord{}, false
+	}
+	version, _ := s.a.Choice.Version(tag)
+	r = tagRecord{Outcome: outcomeOld, Version: version, Commit: entry.id}
+	if entry.isObject {
+		r.Object = entry.id
+	}
+	return r, true
+}
+
+// settle brings the record of one tag up to what the tag is now.
+func (s *survey) settle(ctx context.Context, c candidate) error {
+	r, known := s.recordOf(c.Name)
+	same := known && r.names(c.Tag)
+	unpeeled := c.Commit == ""
+	if !same || unpeeled && s.wants(c, r) {
+		var err error
+		if c.Tag, err = s.certain(ctx, c.Tag, r); err != nil {
+			return err
+		}
+		same = known && r.names(c.Tag)
+	}
+	switch {
+	case !known:
+		return s.take(ctx, c)
+	case r.Outcome == outcomeRefused && (!same || s.isAsked(c)):
+		// It never became a version, so a corrected tag is a first try, not a move.
+		return s.take(ctx, c)
+	case r.Outcome == outcomeRefused:
+		return nil
+	case !same:
+		return s.move(ctx, c, r)
+	case s.wants(c, r):
+		return s.take(ctx, c)
+	case r.Outcome == outcomeSeen:
+		s.claim(c, r.Cause)
+	}
+	if r.Gone || unpeeled && r.Object != c.Object && r.Commit != c.Object {
+		// It came back, or is annotated anew, which is not to be found out again each time.
+		r.Gone, r.Object = false, c.Object
+		return s.put(ctx, c.Name, r)
+	}
+	return nil
+}
+
+// wants tells whether a tag from before is to be released.
+func (s *survey) wants(c candidate, r tagRecord) bool {
+	switch {
+	case s.isAsked(c):
+		return r.Outcome != outcomeSeen
+	case r.Outcome != outcomeOld:
+		return false
+	case s.a.Backfill == BackfillLatest:
+		return c.Name == s.newest
+	}
+	return s.a.Backfill == BackfillAll
+}
+
+// certain returns a tag with its commit, as it is now where that matters: a
+// listing that is older than the record would show a tag that was put right as moved.
+func (s *survey) certain(ctx context.Context, tag Tag, r tagRecord) (Tag, error) {
+	if tag.Commit != "" && r.At.Before(s.began.Add(-skew)) {
+		return tag, nil
+	}
+	now, err := s.a.Host.Find(ctx, s.repo.repo(), tag.Name)
+	if err != nil {
+		return Tag{}, fmt.Errorf("look up the tag: %w", err)
+	}
+	return now, nil
+}
+
+// isAsked tells whether the look was asked to release this very version.
+func (s *survey) isAsked(c candidate) bool {
+	return s.asked.version != "" && s.asked.version == c.version
+}
+
+// claim counts a version as found by this look if it is: by the very request, in
+// case the request is handled for the second time.
+func (s *survey) claim(c candidate, cause *events.Cause) {
+	if cause != nil && s.asked.origin != nil && *cause == *s.asked.origin {
+		s.found.versions = append(s.found.versions, c.version)
+	}
+}
+
+// take makes a version of a tag, or refuses it.
+func (s *survey) take(ctx context.Context, c candidate) error {
+	if err := events.CheckVersion(c.version); err != nil {
+		return s.refuse(ctx, c, "the version "+err.Error())
+	}
+	subject := events.KindTagSeen.Subject(s.a.Name, c.version)
+	switch before, err := s.w.Record.Last(ctx, subject); {
+	case err == nil:
+		return s.recognise(ctx, c, before.Fact)
+	case !errors.Is(err, events.ErrNotRecorded):
+		return err
+	}
+	if reason := s.moves.suspicion(c.Commit); reason != "" && !s.isAsked(c) {
+		return s.refuse(ctx, c, reason+"; this new tag is on it too, so it is not released. Ask for the version by its name to release it all the same")
+	}
+	fact, err := s.fetch(ctx, c)
+	if unfit := new(UnfitError); errors.As(err, &unfit) {
+		return s.refuse(ctx, c, unfit.Reason)
+	}
+	if err != nil {
+		return err
+	}
+	stored, err := s.w.Record.Publish(ctx, fact)
+	if err != nil {
+		return err
+	}
+	if stored.Already {
+		before, err := s.w.Record.Last(ctx, subject)
+		if err != nil {
+			return err
+		}
+		return s.recognise(ctx, c, before.Fact)
+	}
+	s.found.versions = append(s.found.versions, c.version)
+	s.w.logger(s.a).Info("new version", zap.String("version", c.version), zap.String("tag", c.Name), zap.String("commit", c.Commit))
+	return s.seen(ctx, c, fact)
+}
+
+// fetch verifies a tag where that is wanted, and stages its source.
+func (s *survey) fetch(ctx context.Context, c candidate) (*events.TagSeen, error) {
+	select {
+	case s.w.fetching <- struct{}{}:
+		defer func() { <-s.w.fetching }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if s.a.RequireSigned {
+		verifier, ok := s.a.Host.(Verifier)
+		if !ok {
+			return nil, &UnfitError{Reason: "the app requires signed tags, and " + s.a.Host.Name() + " cannot check signatures"}
+		}
+		if err := verifier.Verify(ctx, s.repo.repo(), c.Tag); err != nil {
+			return nil, fmt.Errorf("check the signature: %w", err)
+		}
+	}
+	return s.prepare(ctx, c)
+}
+
+// recognise settles a tag whose version was stated before: by another watcher,
+// or by this one before it could write the record.
+func (s *survey) recognise(ctx context.Context, c candidate, before events.Fact) error {
+	fact, ok := before.(*events.TagSeen)
+	if !ok {
+		return events.Permanent(fmt.Errorf("%s holds a %s", before.Subject(), before.Kind()))
+	}
+	switch {
+	case fact.Tag != c.Name:
+		return s.refuse(ctx, c, fmt.Sprintf("version %s is the tag %s already", c.version, fact.Tag))
+	case fact.Commit != c.Commit:
+		return s.move(ctx, c, tagRecord{Outcome: outcomeSeen, Version: c.version, Commit: fact.Commit, Object: fact.Object, Cause: fact.Cause})
+	}
+	s.claim(c, fact.Cause)
+	return s.seen(ctx, c, fact)
+}
+
+func (s *survey) seen(ctx context.Context, c candidate, fact *events.TagSeen) error {
+	return s.put(ctx, c.Name, tagRecord{Outcome: outcomeSeen, Version: c.version, Commit: fact.Commit, Object: fact.Object, Cause: fact.Cause})
+}
+
+// refuse states once that a commit cannot be a version, whatever the number of
+// looks. Where a request is about it, its answer is that statement.
+func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
+	fact := &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit, Reason: shortened(reason)}
+	record := tagRecord{Outcome: outcomeRefused, Version: c.version, Commit: c.Commit, Object: c.Object}
+	if s.isAsked(c) {
+		s.found.refused = fact
+		return s.put(ctx, c.Name, record)
+	}
+	if events.CheckVersion(c.version) != nil {
+		fact.Version = events.Unknown
+	}
+	fact.ID = fact.Subject() + "@" + c.Commit
+	if fact.Version == events.Unknown {
+		fact.ID += "@" + tagToken(c.Name) // several tags can share this subject and the commit
+	}
+	stored, err := s.w.Record.Publish(ctx, fact)
+	if err != nil {
+		return err
+	}
+	if !stored.Already {
+		s.w.logger(s.a).Warn("the tag cannot be a version", zap.String("tag", c.Name), zap.String("commit", c.Commit), zap.String("reason", reason))
+	}
+	return s.put(ctx, c.Name, record)
+}
+
+// shortened bounds a reason, for a file can have more mistakes than a message has room for.
+func shortened(reason string) string {
+	const most = 16 << 10
+	if len(reason) <= most {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:most], "") + " … and more"
+}
+
+// put writes the record of a tag. What was stated of it before stays known.
+func (s *survey) put(ctx context.Context, tag string, r tagRecord) error {
+	if before, known := s.recordOf(tag); known {
+		r.Deleted = max(r.Deleted, before.Deleted)
+		for _, commit := range before.Moved {
+			if !slices.Contains(r.Moved, commit) {
+				r.Moved = append(r.Moved, commit)
+			}
+		}
+	}
+	r.At = time.Now().UTC().Truncate(time.Millisecond)
+	return s.w.putTag(ctx, tagKey(s.a, s.repo.Origin, tag), r)
+}

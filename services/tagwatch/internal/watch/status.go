@@ -1,0 +1,187 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tagship/tagship/events"
+	"go.uber.org/zap"
+)
+
+// StatusPrefix is the first token of the keys that hold a [Status], and
+// HostPrefix of those that hold a [HostStatus].
+const (
+	StatusPrefix = "app"
+	HostPrefix   = "host"
+)
+
+// StatusKey is the key of an app's [Status].
+func StatusKey(app string) string { return StatusPrefix + "." + events.Escape(app) }
+
+// HostKey is the key of a [HostStatus].
+func HostKey(host string) string { return HostPrefix + "." + events.Escape(host) }
+
+// Status is what people want to know of a watched app, or of a group. It is
+// written only when it changes.
+type Status struct {
+	Repo string `json:"repo"` // the repository's address of today
+	// Configured is the address in the configuration; empty if it is the same.
+	Configured string    `json:"configured,omitempty"`
+	RepoID     string    `json:"repo_id,omitempty"`    // see [Repo]
+	Tags       string    `json:"tags"`                 // which of its tags are versions
+	BaselineAt time.Time `json:"baseline_at,omitzero"` // zero before the first look has succeeded
+	Error      string    `json:"error,omitempty"`      // why the last look failed; empty if it did not
+	ErrorSince time.Time `json:"error_since,omitzero"` // the first failure in a row
+}
+
+// HostStatus is what people want to know of a host.
+type HostStatus struct {
+	Host    string    `json:"host"`
+	Leader  string    `json:"leader"`         // the replica that sweeps over the repositories
+	Sweep   Sweep     `json:"sweep,omitzero"` // the last one that is over
+	Next    time.Time `json:"next,omitzero"`  // when the next begins
+	Budgets []Budget  `json:"budgets,omitempty"`
+}
+
+// Sweep is what came of asking for the tags of every repository that was well.
+type Sweep struct {
+	At           time.Time       `json:"at"`
+	Took         events.Duration `json:"took"`
+	Repositories int             `json:"repositories"` // asked for
+	Changed      int             `json:"changed"`      // with other tags than before
+	Failed       int             `json:"failed"`       // that could not be listed
+	Requests     int             `json:"requests"`     // made meanwhile, by whatever
+	Points       int             `json:"points"`       // of the budget spent meanwhile
+}
+
+// Sweeps tells of every host that this process knows, ordered by name. The last
+// sweep is zero where another replica leads.
+func (w *Watcher) Sweeps() []HostStatus {
+	var all []HostStatus
+	for _, name := range slices.Sorted(maps.Keys(w.hosts)) {
+		h := w.hosts[name]
+		h.mu.Lock()
+		status := h.status
+		h.mu.Unlock()
+		status.Budgets = budgetsOf(h.Host)
+		all = append(all, status)
+	}
+	return all
+}
+
+func budgetsOf(host Host) []Budget {
+	if accountant, ok := host.(Accountant); ok {
+		return accountant.Budgets()
+	}
+	return nil
+}
+
+// spentOf is what all credentials of a host have spent.
+func spentOf(host Host) (sum Budget) {
+	for _, b := range budgetsOf(host) {
+		sum.Spent += b.Spent
+		sum.Requests += b.Requests
+	}
+	return sum
+}
+
+// reportHost writes the host's status. Sweeping does not depend on it, so trouble
+// with it is only logged.
+func (w *Watcher) reportHost(ctx context.Context, h *hosted, last Sweep) {
+	h.mu.Lock()
+	h.status.Leader, h.status.Sweep = w.Replica, last
+	now := h.status
+	h.mu.Unlock()
+	now.Budgets = budgetsOf(h.Host)
+	value, err := json.Marshal(now)
+	if err == nil {
+		err = w.Table.Put(ctx, HostKey(h.Name()), value)
+	}
+	if err != nil && ctx.Err() == nil {
+		w.Log.Warn("cannot write the host's status", zap.String("host", h.Name()), zap.Error(err))
+	}
+}
+
+// report writes the app's status if it is another than before. The look itself
+// does not depend on it, so trouble with it is only logged.
+func (w *Watcher) report(ctx context.Context, a *watched, baselineAt time.Time, failure error) {
+	var limit *LimitError
+	if ctx.Err() != nil || errors.As(failure, &limit) {
+		return // cut short by a shutdown, or by the host's budget: that says nothing of the repository
+	}
+	if err := w.readStatus(ctx, a); err != nil {
+		w.logger(a).Warn("cannot read the app's status", zap.Error(err))
+		return
+	}
+	before := *a.status.Load()
+	now := Status{Repo: a.where(), Tags: a.Choice.String(), BaselineAt: baselineAt}
+	if known := a.known.Load(); known != nil {
+		now.RepoID = known.ID
+	}
+	if configured := a.configured(); configured != now.Repo {
+		now.Configured = configured
+	}
+	same := before.Tags == now.Tags && (before.Repo == now.Repo || before.RepoID == now.RepoID && now.RepoID != "")
+	if same && baselineAt.IsZero() {
+		now.BaselineAt = before.BaselineAt
+	}
+	now.fail(before, failure)
+	if err := w.writeStatus(ctx, a.Name, before, now); err != nil {
+		w.logger(a).Warn("cannot write the app's status", zap.Error(err))
+		return
+	}
+	if now != before {
+		a.status.Store(&now)
+	}
+}
+
+// fail notes a failure, and since when there was one.
+func (s *Status) fail(before Status, failure error) {
+	if failure == nil {
+		return
+	}
+	s.Error, s.ErrorSince = failure.Error(), before.ErrorSince
+	if before.Error == "" {
+		s.ErrorSince = time.Now().UTC().Truncate(time.Second)
+	}
+}
+
+func (w *Watcher) writeStatus(ctx context.Context, app string, before, now Status) error {
+	if now == before {
+		return nil
+	}
+	value, err := json.Marshal(now)
+	if err != nil {
+		return fmt.Errorf("encode the status: %w", err)
+	}
+	return w.Table.Put(ctx, StatusKey(app), value)
+}
+
+// readStatus reads the app's status, unless it was read before.
+func (w *Watcher) readStatus(ctx context.Context, a *watched) error {
+	if a.status.Load() != nil {
+		return nil
+	}
+	value, _, err := w.Table.Get(ctx, StatusKey(a.Name))
+	if err != nil && !errors.Is(err, events.ErrNotRecorded) {
+		return err
+	}
+	return a.recallStatus(value)
+}
+
+// recallStatus takes in a status as it was read; empty for none.
+func (a *watched) recallStatus(value []byte) error {
+	var s Status
+	if len(value) > 0 {
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("decode the status of %s: %w", a.Name, err)
+		}
+	}
+	a.status.Store(&s)
+	return nil
+}
