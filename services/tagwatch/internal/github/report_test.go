@@ -26,6 +26,7 @@ type desk struct {
 }
 
 func newDesk(t *testing.T) (*desk, *Reporter) {
+	t.Helper()
 	d := &desk{}
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)

@@ -27,6 +27,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
 	server := eventstest.NewServer(t)
 	return &world{t: t, server: server, observe: server.Bus("observer"), forge: &forge{}}
 }
@@ -178,14 +179,14 @@ func killedAfter(w *world, at string, repeated int) {
 		close(died)
 		return errors.New("the process is dead")
 	})
-	w.forge.meet = func(told string) (error, func() error) {
+	w.forge.meet = func(told string) (func() error, error) {
 		select {
 		case <-died: // the next life
 			return nil, nil
 		default:
 		}
 		if told == at {
-			return nil, die
+			return die, nil
 		}
 		return nil, nil
 	}
@@ -207,9 +208,9 @@ func TestReplicas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var calls atomic.Int32
-	w.forge.meet = func(string) (error, func() error) {
+	w.forge.meet = func(string) (func() error, error) {
 		if n := calls.Add(1); n%7 == 3 {
-			return errors.New("502 Bad Gateway"), nil
+			return nil, errors.New("502 Bad Gateway")
 		}
 		return nil, nil
 	}

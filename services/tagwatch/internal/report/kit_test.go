@@ -59,9 +59,9 @@ func releaseFailed(env, version, id, reason, running string) *events.ReleaseFail
 
 // forge is a forge that writes down what it is told, in one line each.
 type forge struct {
-	// meet stands before every call, and what it returns after: each with the
-	// call's line. An error of either is the call's; after, the call took effect.
-	meet func(line string) (before error, after func() error)
+	// meet stands before every call, which fails with its error, and what it
+	// returns stands after the call took effect. Both may be nil.
+	meet func(line string) (after func() error, err error)
 
 	mu      sync.Mutex
 	lines   []string
@@ -72,9 +72,9 @@ type forge struct {
 func (f *forge) call(line string, effect func()) error {
 	after := func() error { return nil }
 	if f.meet != nil {
-		before, then := f.meet(line)
-		if before != nil {
-			return before
+		then, err := f.meet(line)
+		if err != nil {
+			return err
 		}
 		if then != nil {
 			after = then
@@ -150,6 +150,7 @@ type bench struct {
 }
 
 func newBench(t testing.TB, log *zap.Logger) *bench {
+	t.Helper()
 	b := &bench{t: t, forge: &forge{}, values: map[string][]byte{}}
 	b.restart(log)
 	return b

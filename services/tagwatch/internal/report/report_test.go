@@ -192,9 +192,9 @@ func TestDenied(t *testing.T) {
 		core, logged := observer.New(zapcore.WarnLevel)
 		b := newBench(t, zap.New(core))
 		permitted := false
-		b.forge.meet = func(line string) (error, func() error) {
+		b.forge.meet = func(line string) (func() error, error) {
 			if strings.HasPrefix(line, "v1: ") && !permitted {
-				return &report.DeniedError{Reason: "no statuses here"}, nil
+				return nil, &report.DeniedError{Reason: "no statuses here"}
 			}
 			return nil, nil
 		}
@@ -225,7 +225,7 @@ func TestTrouble(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, zaptest.NewLogger(t))
 	var trouble error
-	b.forge.meet = func(string) (error, func() error) { return trouble, nil }
+	b.forge.meet = func(string) (func() error, error) { return nil, trouble }
 	fact := b.state(seen("v1"))
 
 	trouble = errors.New("connection refused")
