@@ -11,6 +11,9 @@
 //	release.done.prod.web            … it runs there, healthy
 //	cdn.done.beta.agent              … its packages can be downloaded
 //
+// Beside these there are hints, which nobody believes: a [Hook] on hook.<name>
+// says that a webhook named a tag, and makes somebody look.
+//
 // Every service is a [Handler]: it is given one decoded message and returns the
 // facts that follow from it, or an error whose kind says what becomes of the
 // message ([Permanent], [Snooze], [Skip]; anything else is retried).

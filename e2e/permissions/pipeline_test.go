@@ -179,7 +179,7 @@ func (s *service) report(ctx context.Context, m events.Event) ([]events.Fact, er
 			return nil, err
 		}
 	}
-	return nil, s.use(ctx, s.bus.Table(bus.TableReports), "web."+events.Escape(m.Subject()))
+	return nil, change(ctx, s.bus.Table(bus.TableReports), "web."+events.Escape(m.Subject()))
 }
 
 // absent looks up what is not there yet.
@@ -194,13 +194,25 @@ func (s *service) absent(ctx context.Context, subject string) error {
 	return err
 }
 
-// keep keeps something about a repository.
+// keep uses the table of what is known of repositories in every way.
 func (s *service) keep(ctx context.Context) error {
-	return s.use(ctx, s.bus.Table(bus.TableWatch), "web.tags.v1")
+	const key = "web.tags.v1"
+	table := s.bus.Table(bus.TableWatch)
+	if err := change(ctx, table, key); err != nil {
+		return err
+	}
+	all, err := table.All(ctx, "web")
+	if err != nil {
+		return err
+	}
+	if len(all) != 1 {
+		return fmt.Errorf("table watch has %d values, want 1", len(all))
+	}
+	return table.Delete(ctx, key)
 }
 
-// use uses a table in every way.
-func (s *service) use(ctx context.Context, table *bus.Table, key string) error {
+// change writes one value of a table in every way.
+func change(ctx context.Context, table *bus.Table, key string) error {
 	if err := table.Create(ctx, key, []byte("{}")); err != nil {
 		return err
 	}
@@ -211,17 +223,7 @@ func (s *service) use(ctx context.Context, table *bus.Table, key string) error {
 	if err := table.Update(ctx, key, value, revision); err != nil {
 		return err
 	}
-	if err := table.Put(ctx, key, value); err != nil {
-		return err
-	}
-	all, err := table.All(ctx, "web")
-	if err != nil {
-		return err
-	}
-	if len(all) != 1 {
-		return fmt.Errorf("the table has %d values, want 1", len(all))
-	}
-	return table.Delete(ctx, key)
+	return table.Put(ctx, key, value)
 }
 
 func (s *service) build(ctx context.Context, seen *events.TagSeen) ([]events.Fact, error) {

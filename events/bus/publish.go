@@ -85,7 +85,8 @@ func (b *Bus) Request(ctx context.Context, r *events.Request) (events.Stored, er
 
 // Hint stores a hint to look, in place of an earlier one about the same. It takes
 // no longer than ctx, so a caller who must answer in time gives it a deadline;
-// while NATS does not answer, it tries again until then, for 30 s at most.
+// while NATS does not answer, it tries again until then, for 30 s at most. A hint
+// whose storing failed may be stored all the same.
 func (b *Bus) Hint(ctx context.Context, h *events.Hook) (events.Stored, error) {
 	body, err := events.EncodeHook(h)
 	if err != nil {

@@ -48,7 +48,8 @@ func (b *Bus) PutSource(ctx context.Context, digest string, r io.Reader) error {
 	return nil
 }
 
-// HasSource reports whether there is an archive with the given digest.
+// HasSource reports whether there is an archive with the given digest, one that
+// is about to end included.
 func (b *Bus) HasSource(ctx context.Context, digest string) (bool, error) {
 	_, _, err := b.findSource(ctx, digest)
 	if errors.Is(err, fs.ErrNotExist) {
