@@ -62,7 +62,8 @@ func newArchiver(o archiverOptions) *archiver {
 }
 
 var (
-	// errStale is wrapped by an error of a link that leads nowhere, perhaps no more.
+	// errStale is wrapped by an error of a link that leads to no archive of the
+	// commit, perhaps no more.
 	errStale = errors.New("the link is of no use")
 	// errCut is wrapped by an error of a download that broke off.
 	errCut = errors.New("the download broke off")
@@ -107,8 +108,9 @@ func (a *archiver) try(ctx context.Context, link func(context.Context) (*url.URL
 		return nil, err
 	}
 	defer func() { _ = body.Close() }() // it is read to its end, or given up on
+	watched := &cuttable{r: body}
 	// Compressed data that unpacks to nothing has no end of its own.
-	zip, err := gzip.NewReader(&capped{r: &cuttable{body}, left: watch.MaxUnpacked, over: tooLarge("compressed", watch.MaxUnpacked)})
+	zip, err := gzip.NewReader(&capped{r: watched, left: watch.MaxUnpacked, over: tooLarge("compressed", watch.MaxUnpacked)})
 	if errors.Is(err, gzip.ErrHeader) {
 		return nil, fmt.Errorf("what %s sends is no archive", address.Host)
 	}
@@ -122,11 +124,15 @@ func (a *archiver) try(ctx context.Context, link func(context.Context) (*url.URL
 			return archive, nil
 		}
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // it ends early, in good order
-		err = fmt.Errorf("%w: %w", errCut, err)
+	if watched.cut || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, cut(err)
 	}
 	return nil, err
 }
+
+// cut keeps no more of the cause than its words: its kind would say that it was
+// the API that did not answer well.
+func cut(cause error) error { return fmt.Errorf("%w: %s", errCut, cause.Error()) }
 
 func tooLarge(how string, most int64) error {
 	return &watch.UnfitError{Reason: fmt.Sprintf("the source is longer than %d bytes when %s; keep large files elsewhere", most, how)}
@@ -153,7 +159,7 @@ func (a *archiver) open(ctx context.Context, address *url.URL) (io.ReadCloser, e
 		if failed := new(url.Error); errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return nil, fmt.Errorf("%w: %w", errCut, err)
+		return nil, cut(err)
 	}
 	if err := checkStatus(resp); err != nil {
 		_ = resp.Body.Close() // nothing of it is of interest
@@ -213,14 +219,15 @@ func (c *capped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// cuttable marks trouble of the download, among all the trouble there is with
+// cuttable remembers trouble of the download, among all the trouble there is with
 // what is in it.
-type cuttable struct{ r io.Reader }
+type cuttable struct {
+	r   io.Reader
+	cut bool
+}
 
 func (c *cuttable) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%w: %w", errCut, err)
-	}
+	c.cut = c.cut || err != nil && !errors.Is(err, io.EOF)
 	return n, err
 }

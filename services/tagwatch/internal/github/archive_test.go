@@ -235,8 +235,18 @@ func TestArchiveIsRefused(t *testing.T) {
 			if unfit := new(watch.UnfitError); errors.As(err, &unfit) != (name == "too large") {
 				t.Errorf("%v: that the commit is unfit is %t", err, name != "too large")
 			}
-			if want := map[bool]int{true: archiveTries, false: 1}[test.want == "broke off"]; s.links != want {
+			want := 1
+			switch {
+			case errors.Is(err, errCut):
+				want = archiveTries
+			case errors.Is(err, errStale):
+				want = 2
+			}
+			if s.links != want {
 				t.Errorf("%d tries, expected %d", s.links, want)
+			}
+			if errors.Is(err, errCut) != (test.want == "broke off") || errors.Is(err, errStale) != strings.Contains(name, "commit") || isGarbled(err) {
+				t.Errorf("%v is of another kind", err)
 			}
 		})
 	}

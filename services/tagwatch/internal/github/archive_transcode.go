@@ -17,7 +17,8 @@ import (
 // download of a commit to the next, or is GitHub's own choice (owners,
 // permissions), is left out, so that the same commit gives the same bytes.
 //
-// A tar that is of another commit, or does not say of which, is an error.
+// A tar that is of another commit, or does not say of which as those of bare
+// trees, gives an error that wraps [errStale].
 func transcode(w io.Writer, r io.Reader, commit string) error {
 	t := transcoder{in: tar.NewReader(r), out: tar.NewWriter(w), commit: commit, left: watch.MaxUnpacked}
 	for {
@@ -56,7 +57,7 @@ func (t *transcoder) entry(header *tar.Header) error {
 		return t.global(header)
 	}
 	if !t.said {
-		return fmt.Errorf("the archive does not say that it is of commit %s", t.commit)
+		return fmt.Errorf("%w: the archive does not say that it is of commit %s", errStale, t.commit)
 	}
 	name, err := t.strip(header)
 	if err != nil || name == "" {
@@ -93,7 +94,7 @@ func (t *transcoder) entry(header *tar.Header) error {
 func (t *transcoder) global(header *tar.Header) error {
 	const key = "comment"
 	if got := header.PAXRecords[key]; got != t.commit {
-		return fmt.Errorf("the archive is of commit %.64q, expected %s", got, t.commit)
+		return fmt.Errorf("%w: the archive is of commit %.64q, expected %s", errStale, got, t.commit)
 	}
 	if t.said {
 		return nil
