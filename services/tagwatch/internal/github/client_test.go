@@ -145,7 +145,7 @@ func TestRenamedRepositoriesAreFollowed(t *testing.T) {
 				says(200, `{"id":4}`)(w)
 			}))
 			defer server.Close()
-			h, err := Open(Settings{Name: "ghe.example.org", API: server.URL, Token: "t0ken"}, zap.NewNop())
+			h, err := Open(Settings{Name: "ghe.example.org", API: server.URL, Token: "t0ken", Spool: t.TempDir()}, zap.NewNop())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +185,7 @@ func TestTokenGoesToTheAPIOnly(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		server := httptest.NewServer(http.RedirectHandler(stranger.URL+"/"+canary, status))
 		defer server.Close()
-		h, err := Open(Settings{Name: "ghe.example.org", API: server.URL + "/api/v3/", Token: canary}, zap.NewNop())
+		h, err := Open(Settings{Name: "ghe.example.org", API: server.URL + "/api/v3/", Token: canary, Spool: t.TempDir()}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +248,7 @@ func TestTokenIsNowhere(t *testing.T) {
 			server := httptest.NewServer(trial.handler)
 			core, logs := observer.New(zapcore.DebugLevel)
 			s := trial.settings
-			s.Name, s.API = "ghe.example.org", server.URL
+			s.Name, s.API, s.Spool = "ghe.example.org", server.URL, t.TempDir()
 			h, err := Open(s, zap.New(core))
 			if err != nil {
 				t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tagship/tagship/services/tagwatch/internal/spool"
 	"github.com/tagship/tagship/services/tagwatch/internal/watch"
 	"go.uber.org/zap"
 )
@@ -38,7 +39,7 @@ type Settings struct {
 	// ArchiveHosts are hosts that archives may come from, beside the API's own
 	// and codeload.Name.
 	ArchiveHosts []string
-	// Spool is a folder of this process alone, for unfinished archives.
+	// Spool is a folder of this Host alone, for unfinished archives. What is in it is removed.
 	Spool string
 	// MaxArchive is how long an archive may be, in compressed bytes.
 	MaxArchive int64
@@ -67,17 +68,28 @@ type Host struct {
 	graphql     *url.URL          // on the same host
 	transport   http.RoundTripper // to any host, by the CA and the proxy; it knows no credentials
 	credentials credentials
+	archiver    *archiver
 	sweeps      sweeps
 	pace        pace
 	recipes     recipes
 	log         *zap.Logger
 }
 
+var (
+	_ watch.Host       = (*Host)(nil)
+	_ watch.Directory  = (*Host)(nil)
+	_ watch.Verifier   = (*Host)(nil)
+	_ watch.Accountant = (*Host)(nil)
+)
+
 // Open prepares for asking a GitHub; it does not ask yet. The error names the
 // field of the configuration that is wrong.
 func Open(s Settings, log *zap.Logger) (*Host, error) {
 	transport, err := newTransport(s)
 	if err != nil {
+		return nil, err
+	}
+	if err := spool.Clear(s.Spool); err != nil {
 		return nil, err
 	}
 	return open(s, transport, log)
@@ -96,6 +108,15 @@ func open(s Settings, transport http.RoundTripper, log *zap.Logger) (*Host, erro
 		transport: transport,
 		log:       log.With(zap.String("github", s.Name)),
 	}
+	h.archiver = newArchiver(archiverOptions{
+		Client:    &http.Client{Transport: transport},
+		UserAgent: s.UserAgent,
+		Hosts:     append([]string{api.Host, "codeload." + s.Name}, s.ArchiveHosts...),
+		Plain:     api.Scheme == "http",
+		Spool:     s.Spool,
+		MaxBytes:  s.MaxArchive,
+		Timeout:   s.Timeout,
+	})
 	switch {
 	case s.App != nil && s.Token != "":
 		return nil, errors.New("app stands beside token: use one of them")

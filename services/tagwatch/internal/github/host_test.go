@@ -24,7 +24,7 @@ func TestAddresses(t *testing.T) {
 		{"ghe.example.org", "https://proxy.example.org/ghe/api/v3/", "https://proxy.example.org/ghe/api/v3/", "https://proxy.example.org/ghe/api/graphql"},
 		{"github.com", "http://127.0.0.1:8080", "http://127.0.0.1:8080/", "http://127.0.0.1:8080/graphql"},
 	} {
-		h, err := Open(Settings{Name: test.name, API: test.api}, zap.NewNop())
+		h, err := Open(Settings{Name: test.name, API: test.api, Spool: t.TempDir()}, zap.NewNop())
 		if err != nil {
 			t.Errorf("%s %s: %v", test.name, test.api, err)
 			continue
@@ -61,7 +61,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		"a proxy that is none":      {Settings{Proxy: "http://me:s3cret@pro xy:1/"}, []string{"proxy is not an address", "3128"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.settings.Name = "ghe.example.org"
+			test.settings.Name, test.settings.Spool = "ghe.example.org", t.TempDir()
 			_, err := Open(test.settings, zap.NewNop())
 			if err == nil {
 				t.Fatal("got no error")
@@ -91,7 +91,7 @@ func TestPlainHTTPIsWarnedOf(t *testing.T) {
 		{"http://localhost/", "t0ken", 0},
 	} {
 		core, logs := observer.New(zapcore.WarnLevel)
-		if _, err := Open(Settings{Name: "ghe.example.org", API: test.api, Token: test.token}, zap.New(core)); err != nil || logs.Len() != test.want {
+		if _, err := Open(Settings{Name: "ghe.example.org", API: test.api, Token: test.token, Spool: t.TempDir()}, zap.New(core)); err != nil || logs.Len() != test.want {
 			t.Errorf("%s: %d warnings, %v; want %d", test.api, logs.Len(), err, test.want)
 		}
 	}
@@ -110,7 +110,7 @@ func TestCAIsTheOneConfigured(t *testing.T) {
 		ca   string
 		want bool
 	}{{ca, true}, {"", false}} {
-		h, err := Open(Settings{Name: "ghe.example.org", API: server.URL, CA: test.ca, Token: "t0ken"}, zap.NewNop())
+		h, err := Open(Settings{Name: "ghe.example.org", API: server.URL, CA: test.ca, Token: "t0ken", Spool: t.TempDir()}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,6 +133,7 @@ func TestProxyIsTheOneConfigured(t *testing.T) {
 		API:   "http://ghe.example.org/api/v3/",
 		Proxy: strings.Replace(proxy.URL, "http://", "http://me:s3cret@", 1),
 		Token: "t0ken",
+		Spool: t.TempDir(),
 	}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func newDesk(t *testing.T) (*desk, *Reporter) {
 	d := &desk{}
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)
-	host, err := Open(Settings{Name: "github.com", API: server.URL + "/", Token: "t0ken", UserAgent: "tagship"}, zaptest.NewLogger(t))
+	host, err := Open(Settings{Name: "github.com", API: server.URL + "/", Token: "t0ken", Spool: t.TempDir(), UserAgent: "tagship"}, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
