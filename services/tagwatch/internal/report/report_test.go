@@ -205,12 +205,12 @@ func TestDenied(t *testing.T) {
 		if diff := cmp.Diff(want, b.Off()); diff != "" {
 			t.Errorf("off (-want +got):\n%s", diff)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		b.skips(b.report(b.state(built("v1"))), "not permitted")
 		if logged.Len() != 1 {
 			t.Errorf("logged %d times, expected once: %v", logged.Len(), logged.All())
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		permitted = true
 		b.happens(released("demo", "v1", "r2"))
 		if len(b.Off()) != 0 {
