@@ -68,7 +68,9 @@ func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case d.known == nil:
 		answer = []any{}
 	}
-	_ = json.NewEncoder(w).Encode(answer) // a reader that is gone fails the test by itself
+	if err := json.NewEncoder(w).Encode(answer); err != nil {
+		d.calls = append(d.calls, err.Error()) // which no test expects
+	}
 }
 
 func (d *desk) wantCalls(t *testing.T, want ...string) {
