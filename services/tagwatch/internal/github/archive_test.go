@@ -14,6 +14,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -191,6 +193,57 @@ func TestArchiveIsRepacked(t *testing.T) {
 	}
 	if digests[0] != digests[1] {
 		t.Errorf("two downloads of a commit have the digests %s", digests)
+	}
+}
+
+// TestArchiveOfGit repacks what git itself makes, as GitHub does.
+func TestArchiveOfGit(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "git", args...)
+		cmd.Dir = folder
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1",
+			"GIT_AUTHOR_NAME=Ann", "GIT_AUTHOR_EMAIL=ann@example.org", "GIT_COMMITTER_NAME=Ann", "GIT_COMMITTER_EMAIL=ann@example.org",
+			"GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("git %s: %v", args, err)
+		}
+		return string(out)
+	}
+	git("init", "--quiet")
+	deep := strings.Repeat("folder/", 40) + strings.Repeat("n", 200)
+	for name, mode := range map[string]os.FileMode{"a": 0o600, "run": 0o700, "odd \xff": 0o600, deep: 0o600} {
+		if err := os.MkdirAll(filepath.Join(folder, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(strings.Repeat("../", 50)+"etc/passwd", filepath.Join(folder, "link")); err != nil {
+		t.Fatal(err)
+	}
+	git("add", "--all")
+	git("commit", "--quiet", "--message", "first")
+	commit := strings.TrimSpace(git("rev-parse", "HEAD"))
+	s := serveArchives(t, sendsBody([]byte(git("archive", "--format=tar.gz", "--prefix=acme-web-"+commit[:7]+"/", commit))))
+	a, err := s.archiver.fetch(t.Context(), func(context.Context) (*url.URL, error) { return s.address, nil }, commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"commit " + commit, `0 644  1 "a""" 2026-01-02 03:04:05`}
+	for i := range 40 {
+		want = append(want, fmt.Sprintf(`5 755  0 %q"" 2026-01-02 03:04:05`, strings.Repeat("folder/", i+1)))
+	}
+	want = append(want,
+		fmt.Sprintf(`0 644  480 %q"" 2026-01-02 03:04:05`, deep),
+		fmt.Sprintf(`2 777  0 "link"%q 2026-01-02 03:04:05`, strings.Repeat("../", 50)+"etc/passwd"),
+		`0 644  5 "odd \xff""" 2026-01-02 03:04:05`, `0 755  3 "run""" 2026-01-02 03:04:05`)
+	if diff := cmp.Diff(want, listArchive(t, a)); diff != "" {
+		t.Errorf("the archive has (-want +got):\n%s", diff)
 	}
 }
 
@@ -455,8 +508,8 @@ func TestArchiveLinkFails(t *testing.T) {
 
 // TestLargeArchive sends a source that is many times what may be held of it.
 func TestLargeArchive(t *testing.T) {
-	const size = 256 << 20
-	const most = 64 << 20
+	const size = 128 << 20
+	const most = 32 << 20
 	var peak uint64
 	var base runtime.MemStats
 	block := make([]byte, 1<<20)
