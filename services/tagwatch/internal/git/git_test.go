@@ -385,19 +385,57 @@ func TestBrokenCacheIsMadeAnew(t *testing.T) {
 	}
 }
 
-func TestTagThatMovesWhileItIsFetched(t *testing.T) {
+func TestTheCommitCountsNotTheTag(t *testing.T) {
 	t.Parallel()
 	u := newUpstream(t)
+	u.write("a", "first")
 	first := u.commit("first")
-	u.commit("second")
 	u.git("tag", "v1")
-	_, err := open(t, u.path, nil).archiveOf(t.Context(), watch.Tag{Name: "v1", Commit: first})
-	if err == nil || !strings.Contains(err.Error(), "moved") {
-		t.Errorf("got %v, expected an error that says that the tag moved", err)
+	tag := watch.Tag{Name: "v1", Commit: first}
+	before := archiveOf(t, open(t, u.path, nil), tag)
+	u.write("a", "second")
+	u.commit("second")
+	u.git("tag", "--force", "v1")
+	for name, change := range map[string]func(){
+		"moved": func() {},
+		"gone":  func() { u.git("tag", "--delete", "v1") },
+	} {
+		change()
+		if now := archiveOf(t, open(t, u.path, nil), tag); now.digest != before.digest || now.files["a"] != "first" {
+			t.Errorf("%s: the archive is %s with %q, it was %s", name, now.digest, now.files["a"], before.digest)
+		}
 	}
+	_, err := open(t, u.path, nil).archiveOf(t.Context(), watch.Tag{Name: "v1", Commit: strings.Repeat("a", 40)})
 	var unfit *watch.UnfitError
-	if errors.As(err, &unfit) {
-		t.Error("the error is an UnfitError, but the next look may succeed")
+	if err == nil || !strings.Contains(err.Error(), "the tag moved or is gone meanwhile") || errors.As(err, &unfit) {
+		t.Errorf("got %v, expected an error that may pass and says that the tag moved", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	u := newUpstream(t)
+	commit := u.commit("first")
+	u.git("tag", "v1")
+	u.git("tag", "-a", "-m", "annotated", "web/v1")
+	u.git("branch", "refs/tags/v2")
+	r := open(t, u.path, nil)
+	for name, want := range map[string]watch.Tag{
+		"v1":     {Name: "v1", Object: commit, Commit: commit},
+		"web/v1": {Name: "web/v1", Object: u.git("rev-parse", "web/v1"), Commit: commit},
+	} {
+		got, err := r.find(t.Context(), name)
+		if err != nil || got != want {
+			t.Errorf("found %+v, %v; expected %+v", got, err, want)
+		}
+	}
+	for _, name := range []string{"v", "v2", "v*", "v?", "[v]1", "", "v1^{}", "v1^0", "../heads/main", "--upload-pack=x"} {
+		if got, err := r.find(t.Context(), name); !errors.Is(err, watch.ErrNoTag) {
+			t.Errorf("%q: found %+v, %v; expected no tag", name, got, err)
+		}
+	}
+	if _, err := open(t, u.path+"/nowhere", nil).find(t.Context(), "v1"); err == nil || errors.Is(err, watch.ErrNoTag) {
+		t.Errorf("looked up a tag where no repository is: %v, expected another error than that there is no tag", err)
 	}
 }
 

@@ -1,9 +1,11 @@
 package git
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +38,29 @@ func (r *repository) list(ctx context.Context, mark string) (watch.Listing, erro
 		return watch.Listing{Mark: now, Unchanged: true}, nil
 	}
 	tags, err := l.tags()
+	if err == nil && len(tags) == 0 && mark != "" {
+		err = r.checkNotEmpty(ctx)
+	}
 	return watch.Listing{Mark: l.mark(), Tags: tags}, err
+}
+
+// checkNotEmpty makes sure that a repository that had tags has branches at least.
+// What answers with nothing at all, such as a proxy in trouble, is for git a
+// server whose repository is empty, and every tag would be taken for deleted.
+func (r *repository) checkNotEmpty(ctx context.Context) error {
+	branches := 0
+	err := r.run(ctx, min(listTimeout, r.settings.Timeout), func(output io.Reader) error {
+		lines := bufio.NewScanner(io.LimitReader(output, maxListing))
+		lines.Buffer(nil, maxReference)
+		for lines.Scan() {
+			branches++
+		}
+		return lines.Err()
+	}, "ls-remote", "--quiet", "--heads", "--", r.address.url)
+	if err == nil && branches == 0 {
+		return errors.New("the server says that the repository is empty, which it was not; is that the server itself?")
+	}
+	return err
 }
 
 // find looks up one tag. Its name may come from anybody.

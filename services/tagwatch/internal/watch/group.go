@@ -18,6 +18,9 @@ import (
 // discoverPause is between two looks at what repositories an owner has.
 const discoverPause = 10 * time.Minute
 
+// adoptPause is between two such looks because of hooks.
+const adoptPause = time.Minute
+
 // Group is every repository of an owner that has a recipe. Each is an app, called
 // as the repository is, in lower case.
 type Group struct {
@@ -38,7 +41,9 @@ type group struct {
 	since time.Time // when the group was first seen, guarded by turn; zero if that is not known
 	// discovered is when the last look at the owner that succeeded began.
 	discovered atomic.Pointer[time.Time]
-	status     *Status // as last written, guarded by turn; nil if that is not known
+	// without are repositories that were looked for and are not the group's, guarded by turn.
+	without map[Repo]bool
+	status  *Status // as last written, guarded by turn; nil if that is not known
 }
 
 // groupRecord is what is on record of a group.
@@ -68,8 +73,7 @@ func (w *Watcher) discoverAll(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause := jitter(discoverPause)
 		for _, g := range w.groups {
-			err := w.discoverSince(ctx, g, time.Now())
-			if err != nil && ctx.Err() == nil {
+			if err := w.rediscover(ctx, g); err != nil && ctx.Err() == nil {
 				w.Log.Warn("cannot find out which repositories there are", zap.String("group", g.Name), zap.Error(err))
 				pause = jitter(min(w.Interval, discoverPause))
 			}
@@ -81,18 +85,54 @@ func (w *Watcher) discoverAll(ctx context.Context) {
 	}
 }
 
-// discoverSince looks at what repositories an owner has, unless that was done
-// after the given time, by the clock of whoever stored the hook that says so.
-func (w *Watcher) discoverSince(ctx context.Context, g *group, since time.Time) (err error) {
+// enter waits for the group's turn; leave ends it.
+func (g *group) enter(ctx context.Context) error {
 	select {
 	case g.turn <- struct{}{}:
-		defer func() { <-g.turn }()
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if last := g.discovered.Load(); last != nil && w.clock.surelyAfter(*last, since) {
+}
+
+func (g *group) leave() { <-g.turn }
+
+// rediscover looks at what repositories an owner has.
+func (w *Watcher) rediscover(ctx context.Context, g *group) error {
+	if err := g.enter(ctx); err != nil {
+		return err
+	}
+	defer g.leave()
+	clear(g.without)
+	return w.discoverNow(ctx, g)
+}
+
+// adopt looks whether a repository that a hook names, and that no app watches, is
+// the group's. Each is looked for once between two other looks, for an owner may
+// have many repositories without a recipe.
+func (w *Watcher) adopt(ctx context.Context, g *group, repo Repo, heard time.Time) error {
+	if err := g.enter(ctx); err != nil {
+		return err
+	}
+	defer g.leave()
+	last := g.discovered.Load()
+	if g.without[repo] || last != nil && w.clock.surelyAfter(last.Add(-hookLag), heard) {
 		return nil
 	}
+	if last != nil && time.Since(*last) < adoptPause {
+		return events.Snooze(adoptPause-time.Since(*last), "which repositories there are was found out a moment ago")
+	}
+	if err := w.discoverNow(ctx, g); err != nil {
+		return err
+	}
+	if len(w.watching(g.Host.Name(), repo)) == 0 {
+		g.without[repo] = true
+	}
+	return nil
+}
+
+// discoverNow looks at what repositories an owner has, and reports it.
+func (w *Watcher) discoverNow(ctx context.Context, g *group) error {
 	began := time.Now()
 	clashes, err := w.discover(ctx, g)
 	if ctx.Err() == nil {
@@ -122,12 +162,12 @@ func (w *Watcher) discover(ctx context.Context, g *group) (clashes, err error) {
 	slices.SortFunc(owned, func(a, b Owned) int { return strings.Compare(a.Name, b.Name) })
 	var problems []error
 	wanted := map[string]bool{}
-	var added []*watched
+	added := 0
 	for _, repository := range owned {
-		app := g.app(repository)
 		if w.isConfigured(g.Host, repository.Repo) {
 			continue
 		}
+		app := g.app(repository)
 		if err := events.CheckApp(app.Name); err != nil {
 			problems = append(problems, fmt.Errorf("%s cannot be an app: the name %w; configure it by itself, with another name", repository.Name, err))
 			continue
@@ -138,9 +178,14 @@ func (w *Watcher) discover(ctx context.Context, g *group) (clashes, err error) {
 			continue
 		}
 		wanted[app.Name] = true
-		if before == nil {
-			added = append(added, w.add(app, g))
+		if before != nil && before.Repo.ID == app.Repo.ID {
+			continue
 		}
+		if before != nil {
+			w.remove(before) // another repository has its name now
+		}
+		w.add(app, g)
+		added++
 	}
 	for _, a := range g.host.list() {
 		if a.group == g && !wanted[a.Name] {
@@ -148,8 +193,9 @@ func (w *Watcher) discover(ctx context.Context, g *group) (clashes, err error) {
 			w.Log.Info("the repository is watched no more: it is gone, archived, or has no recipe", zap.String("app", a.Name), zap.String("group", g.Name))
 		}
 	}
-	if len(added) > 0 {
-		w.Log.Info("repositories found", zap.String("group", g.Name), zap.Int("new", len(added)), zap.Int("all", len(wanted)))
+	if added > 0 {
+		w.Log.Info("repositories found", zap.String("group", g.Name), zap.Int("new", added), zap.Int("all", len(wanted)))
+		return errors.Join(problems...), w.restore(ctx, g.host)
 	}
 	return errors.Join(problems...), nil
 }

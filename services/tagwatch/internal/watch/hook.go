@@ -14,6 +14,9 @@ import (
 // next sweep finds it then.
 const hookAge = time.Minute
 
+// hookLag is by how much what a host answers may be older than what its hooks say.
+const hookLag = 5 * time.Second
+
 // Heard follows a hook: it looks at the one tag that the hook is about, at that
 // repository alone. What is so is what the host says, never what the hook says,
 // except who did it.
@@ -28,22 +31,29 @@ func (w *Watcher) Heard(ctx context.Context, d events.Delivery[*events.Hook]) ([
 	}
 	finds := &finds{h: d.Message, tags: map[Repo]foundTag{}}
 	var problems []error
-	var later error
+	var later, skipped error
+	followed := false
 	for _, a := range apps {
-		err := w.heard(ctx, a, d, finds)
-		if _, skipped := events.IsSkip(err); skipped {
-			continue
-		}
-		if _, _, snoozed := events.IsSnooze(err); snoozed {
+		err := patient(w.heard(ctx, a, d, finds))
+		if _, skip := events.IsSkip(err); skip {
+			skipped = err
+		} else if _, _, snoozed := events.IsSnooze(err); snoozed {
 			later = err
 		} else if err != nil {
 			problems = append(problems, fmt.Errorf("app %s: %w", a.Name, err))
+		} else {
+			followed = true
 		}
 	}
-	if len(problems) > 0 {
+	switch {
+	case len(problems) > 0:
 		return nil, errors.Join(problems...)
+	case later != nil:
+		return nil, later
+	case !followed:
+		return nil, skipped
 	}
-	return nil, later
+	return nil, nil
 }
 
 // concerned returns the apps that a hook is about. A repository of a watched
@@ -62,7 +72,7 @@ func (w *Watcher) concerned(ctx context.Context, d events.Delivery[*events.Hook]
 		return apps, nil
 	}
 	for _, g := range w.groupsOf(h.Host, repo) {
-		if err := w.discoverSince(ctx, g, d.Time); err != nil {
+		if err := w.adopt(ctx, g, repo, d.Time); err != nil {
 			return nil, patient(err)
 		}
 	}
@@ -72,35 +82,28 @@ func (w *Watcher) concerned(ctx context.Context, d events.Delivery[*events.Hook]
 // heard follows a hook for one app.
 func (w *Watcher) heard(ctx context.Context, a *watched, d events.Delivery[*events.Hook], finds *finds) error {
 	h := d.Message
-	if looked := a.looked.Load(); looked != nil && w.clock.surelyAfter(*looked, d.Time) {
+	if looked := a.looked.Load(); looked != nil && !h.Deleted && w.clock.surelyAfter(looked.Add(-hookLag), d.Time) {
 		return events.Skip("a look that began later has seen it")
 	}
-	if h.Tag == "" {
-		_, err := w.look(ctx, a, ask{by: h.By})
-		return patient(err)
-	}
 	version, is := a.Choice.Version(h.Tag)
-	if !is {
+	if h.Tag != "" && !is {
 		return events.Skip("the tag is no version of the app")
 	}
-	if err := w.recall(ctx, a); err != nil {
+	known, alone, err := w.standing(ctx, a)
+	if err != nil {
 		return err
 	}
-	known := *a.known.Load()
-	first := !known.known() || known.Configured != a.configured() || a.byName.Load() || a.Repo.ID != "" && a.Repo.ID != known.ID
-	if !first {
-		_, err := w.readBaseline(ctx, a, known.Origin)
-		if first = errors.Is(err, events.ErrNotRecorded); !first && err != nil {
-			return err
-		}
-	}
-	if first { // without a baseline, a tag alone cannot be told to be new
+	if h.Tag == "" || !alone {
 		_, err := w.look(ctx, a, ask{by: h.By})
-		return patient(err)
+		return err
 	}
 	tag, err := finds.find(ctx, a.Host, known.repo())
+	if unfit := new(UnfitError); errors.As(err, &unfit) {
+		_, err := w.look(ctx, a, ask{by: h.By})
+		return err
+	}
 	if err != nil && !errors.Is(err, ErrNoTag) {
-		return patient(fmt.Errorf("look up tag %s: %w", h.Tag, err))
+		return fmt.Errorf("look up tag %s: %w", h.Tag, err)
 	}
 	there := err == nil
 	if there == h.Deleted {
@@ -112,7 +115,24 @@ func (w *Watcher) heard(ctx context.Context, a *watched, d events.Delivery[*even
 			return events.Skip("there is no such tag")
 		}
 	}
-	return patient(w.settleOne(ctx, a, known, candidateOf(a.Choice, tag, h.Tag, version), there, h.By))
+	return w.settleOne(ctx, a, known, candidateOf(a.Choice, tag, h.Tag, version), there, h.By)
+}
+
+// standing returns what is on record of an app's repository, and whether a tag
+// alone can be told to be new: it cannot before there is a baseline.
+func (w *Watcher) standing(ctx context.Context, a *watched) (known repoRecord, alone bool, err error) {
+	if err := w.recall(ctx, a); err != nil {
+		return repoRecord{}, false, err
+	}
+	known = *a.known.Load()
+	if !known.known() || a.repo() != known.repo() {
+		return known, false, nil
+	}
+	_, err = w.readBaseline(ctx, a, known.Origin)
+	if errors.Is(err, events.ErrNotRecorded) {
+		return known, false, nil
+	}
+	return known, err == nil, err
 }
 
 // settleOne settles one tag that was looked up.

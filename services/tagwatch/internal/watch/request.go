@@ -17,7 +17,7 @@ import (
 func (w *Watcher) Requested(ctx context.Context, d events.Delivery[*events.Request]) ([]events.Fact, error) {
 	r := d.Message
 	a := w.app(r.App)
-	if a == nil && w.discovering() {
+	if a == nil && w.discovering() && time.Since(d.Time) < longestWait {
 		return nil, events.Snooze(longestStandby, "which repositories there are is still being found out")
 	}
 	if a == nil {

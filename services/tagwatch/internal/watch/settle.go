@@ -136,6 +136,10 @@ func (s *survey) certain(ctx context.Context, tag Tag, r tagRecord) (Tag, error)
 		return tag, nil
 	}
 	now, err := s.a.Host.Find(ctx, s.repo.repo(), tag.Name)
+	if unfit := new(UnfitError); errors.As(err, &unfit) {
+		tag.Commit = tag.Object // it leads to no commit, which fetching it will say
+		return tag, nil
+	}
 	if err != nil {
 		return Tag{}, fmt.Errorf("look up the tag: %w", err)
 	}

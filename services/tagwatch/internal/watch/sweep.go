@@ -93,15 +93,18 @@ func (w *Watcher) Run(ctx context.Context) error {
 // lead sweeps over a host whenever no other replica does.
 func (w *Watcher) lead(ctx context.Context, h *hosted) {
 	log := w.Log.With(zap.String("host", h.Name()))
-	// Hooks name repositories by their IDs, which a replica that stands by must know too.
-	if err := w.restore(ctx, h); err != nil && ctx.Err() == nil {
-		log.Warn("cannot read what is known of the repositories", zap.Error(err))
-	}
+	standby := false
 	for ctx.Err() == nil {
 		err := w.Leases.Hold(ctx, LeaseKey(h.Name()), func(ctx context.Context) error {
 			log.Info("sweeping over the repositories")
 			return w.sweeps(ctx, h)
 		})
+		if errors.Is(err, events.ErrHeld) && !standby {
+			// Hooks name repositories by their IDs, so who stands by must know them too.
+			log.Info("standing by: another replica sweeps over the repositories")
+			err = w.restore(ctx, h)
+			standby = err == nil
+		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, events.ErrHeld) {
 			log.Warn("cannot sweep over the repositories", zap.Error(err))
 		}
@@ -157,7 +160,7 @@ func (w *Watcher) sweeps(ctx context.Context, h *hosted) error {
 	defer sweeps.Wait()
 	for {
 		due, whole, pause := h.due(w.Interval)
-		if len(due) > 0 {
+		if len(due) > 0 || whole {
 			sweeps.Go(func() { w.sweep(ctx, h, due, whole) })
 		}
 		select {

@@ -177,7 +177,7 @@ func New(o Options) *Watcher {
 		w.add(app, nil)
 	}
 	for _, g := range o.Groups {
-		w.groups = append(w.groups, &group{Group: g, host: w.hostOf(g.Host), turn: make(chan struct{}, 1)})
+		w.groups = append(w.groups, &group{Group: g, host: w.hostOf(g.Host), turn: make(chan struct{}, 1), without: map[Repo]bool{}})
 	}
 	return w
 }
