@@ -17,8 +17,9 @@ const (
 // does not manage, and slowly more again. It outlives a sweep. Its zero value is
 // ready, and it is safe for concurrent use.
 type pace struct {
-	mu    sync.Mutex
-	fewer int // than batchMost
+	mu      sync.Mutex
+	fewer   int // than batchMost
+	managed int // full queries in a row
 }
 
 func (p *pace) size() int {
@@ -27,11 +28,17 @@ func (p *pace) size() int {
 	return batchMost - p.fewer
 }
 
-// managed says that a query of n repositories was answered.
-func (p *pace) managed(n int) {
+// answered says that a query of n repositories was answered. Those that are too
+// large cost more than many that are small, so it takes some to try a larger one.
+func (p *pace) answered(n int) {
+	const enough = 4
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n >= batchMost-p.fewer && p.fewer > 0 {
+	if p.fewer == 0 || n < batchMost-p.fewer {
+		return
+	}
+	if p.managed++; p.managed == enough {
+		p.managed = 0
 		p.fewer--
 	}
 }
@@ -40,6 +47,7 @@ func (p *pace) managed(n int) {
 func (p *pace) failed(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.managed = 0
 	p.fewer = max(p.fewer, batchMost-max(n/2, 1))
 }
 
@@ -99,11 +107,13 @@ func (q *queue) alike(most int) int {
 // answered gives a batch back, with those of it that have more to ask. They come
 // next: what was read of them is of this moment.
 func (q *queue) answered(batch, more []*lookup) {
-	q.pace.managed(len(batch))
+	q.pace.answered(len(batch))
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.failures = 0
-	q.waiting = slices.Concat(more, q.waiting)
+	if len(more) > 0 {
+		q.waiting = slices.Concat(more, q.waiting)
+	}
 	q.back()
 }
 
@@ -111,7 +121,7 @@ func (q *queue) answered(batch, more []*lookup) {
 // halves; a single lookup is not, nor is anything after too many failures. It
 // returns those that are given up.
 func (q *queue) failed(batch []*lookup) (up []*lookup) {
-	if !batch[0].ask.Failing { // those that fail again say nothing about others
+	if !batch[0].ask.Failing && !batch[0].halved { // those that fail again say nothing about others
 		q.pace.failed(len(batch))
 	}
 	q.mu.Lock()
@@ -122,6 +132,9 @@ func (q *queue) failed(batch []*lookup) (up []*lookup) {
 	}
 	if len(batch) == 1 {
 		return batch
+	}
+	for _, l := range batch {
+		l.halved = true
 	}
 	half := len(batch) / 2
 	q.halves = append(q.halves, batch[:half:half], batch[half:])

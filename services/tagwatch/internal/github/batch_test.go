@@ -30,7 +30,8 @@ func TestBatchesDoNotMixThoseThatFailedWithOthers(t *testing.T) {
 // One repository that GitHub does not manage is found by halving: the others are answered.
 func TestOneThatIsTooMuchIsFoundByHalving(t *testing.T) {
 	t.Parallel()
-	q := newQueue(&pace{}, someLookups(200, 0))
+	var p pace
+	q := newQueue(&p, someLookups(200, 0))
 	var answered, queries int
 	var givenUp []*lookup
 	for batch := q.take(); batch != nil; batch = q.take() {
@@ -45,8 +46,49 @@ func TestOneThatIsTooMuchIsFoundByHalving(t *testing.T) {
 	if answered != 199 || len(givenUp) != 1 || givenUp[0].i != 57 {
 		t.Errorf("%d are answered and %d given up, want 199 and 1", answered, len(givenUp))
 	}
-	if queries > 60 {
-		t.Errorf("it took %d queries", queries)
+	if queries > 30 || p.size() < batchMost/2 {
+		t.Errorf("it took %d queries, and %d are asked for at once from now on", queries, p.size())
+	}
+}
+
+// The one that failed in the last sweep does so in this one, and the others are not slower for it.
+func TestThoseThatFailAgainDoNotSlowDownOthers(t *testing.T) {
+	t.Parallel()
+	var p pace
+	q := newQueue(&p, someLookups(10, 3))
+	for batch := q.take(); batch != nil; batch = q.take() {
+		if batch[0].ask.Failing {
+			q.failed(batch)
+		} else {
+			q.answered(batch, nil)
+		}
+	}
+	if p.size() != batchMost {
+		t.Errorf("%d are asked for at once from now on", p.size())
+	}
+}
+
+// Whatever GitHub manages is found out, and everything is answered in the end.
+func TestBatchesAreWhatGitHubManages(t *testing.T) {
+	t.Parallel()
+	for manages := 1; manages <= batchMost; manages++ {
+		var p pace
+		var answered, failed int
+		q := newQueue(&p, someLookups(1000, 0))
+		for batch := q.take(); batch != nil; batch = q.take() {
+			if len(batch) > manages {
+				failed++
+				if up := q.failed(batch); up != nil {
+					t.Fatalf("%d are given up where GitHub manages %d", len(up), manages)
+				}
+				continue
+			}
+			answered += len(batch)
+			q.answered(batch, nil)
+		}
+		if answered != 1000 || failed > 1000/manages/3+10 {
+			t.Errorf("where GitHub manages %d, %d are answered, and %d queries fail", manages, answered, failed)
+		}
 	}
 }
 
@@ -72,7 +114,7 @@ func TestNothingIsAskedEndlesslyOfAGitHubThatIsDown(t *testing.T) {
 func TestPaceShrinksAtOnceAndGrowsSlowly(t *testing.T) {
 	t.Parallel()
 	var p pace
-	p.managed(batchMost)
+	p.answered(batchMost)
 	if p.size() != batchMost {
 		t.Fatalf("begins with %d", p.size())
 	}
@@ -87,14 +129,14 @@ func TestPaceShrinksAtOnceAndGrowsSlowly(t *testing.T) {
 	}
 	grown := 0
 	for p.size() < batchMost {
-		p.managed(p.size())
+		p.answered(p.size())
 		grown++
 	}
-	if grown < 20 {
+	if grown < 100 {
 		t.Errorf("it is back after %d queries", grown)
 	}
 	p.failed(batchMost)
-	p.managed(3) // a rest says nothing about large ones
+	p.answered(3) // a rest says nothing about large ones
 	if p.size() != batchMost/2 {
 		t.Errorf("a small query made it %d", p.size())
 	}

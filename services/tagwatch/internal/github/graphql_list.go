@@ -128,6 +128,8 @@ type lookup struct {
 	name string // what the repository is asked for as
 	// followed says that the name was looked up by the ID.
 	followed bool
+	// halved says that it was in a batch that failed.
+	halved bool
 
 	first firstMark // of the first page; its total is 0 where that does not count
 	whole bool      // every page is being read
