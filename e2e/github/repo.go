@@ -376,7 +376,7 @@ func (r *Repo) refNames(prefix string) []string {
 			names = append(names, name)
 		}
 	}
-	slices.SortFunc(names, compareVersions)
+	sortVersions(names)
 	return names
 }
 

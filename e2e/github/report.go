@@ -76,6 +76,7 @@ func reportRoutes() []route {
 	return []route{
 		{pattern: "POST /repos/{owner}/{repo}/statuses/{sha}", permission: "statuses", level: "write", repo: createStatus},
 		{pattern: "GET /repos/{owner}/{repo}/statuses/{sha}", permission: "statuses", level: "read", repo: listStatuses},
+		{pattern: "GET /repos/{owner}/{repo}/commits/{sha}/statuses", permission: "statuses", level: "read", repo: listStatuses},
 		{pattern: "POST /repos/{owner}/{repo}/deployments", permission: "deployments", level: "write", repo: createDeployment},
 		{pattern: "GET /repos/{owner}/{repo}/deployments", permission: "deployments", level: "read", repo: listDeployments},
 		{pattern: "POST /repos/{owner}/{repo}/deployments/{id}/statuses", permission: "deployments", level: "write", repo: createDeploymentStatus},

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -132,7 +134,9 @@ func git(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(cmd.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0")
+	// What git is told by whoever runs the tests is not for this one.
+	own := slices.DeleteFunc(cmd.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "GIT_") })
+	cmd.Env = append(own, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -296,3 +300,10 @@ const tagsQuery = `query($ids:[ID!]!){ rateLimit{cost remaining resetAt limit us
 	databaseId nameWithOwner isArchived
 	refs(refPrefix:"refs/tags/", first:100, orderBy:{field:TAG_COMMIT_DATE,direction:DESC}){ totalCount pageInfo{hasNextPage endCursor}
 		nodes{ name target{ __typename oid ... on Tag { tagger{date} target{ __typename oid ... on Tag { target{ __typename oid } } } } ... on Commit { committedDate } } } } } } }`
+
+func writeFile(t *testing.T, path string, body []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -2,43 +2,84 @@ package github
 
 import (
 	"cmp"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
+	"unicode"
 )
 
-// versionPart is a run of digits or of letters.
-var versionPart = regexp.MustCompile(`[0-9]+|[\pL]+`)
+// version is a name as lists of tags compare it.
+type version struct {
+	name  string
+	parts []string // runs of digits, without leading zeros, and of letters
+}
 
-// compareVersions orders names as the lists of tags do, ascending: numbers by
-// value, letters before numbers and before the end, so that v1.9 < v1.10 and
-// v2.0.0-rc < v2.0.0. It knows no dates.
-func compareVersions(a, b string) int {
-	as, bs := versionPart.FindAllString(a, -1), versionPart.FindAllString(b, -1)
-	for i := range max(len(as), len(bs)) {
-		x, y := "0", "0" // the end counts as a zero
-		if i < len(as) {
-			x = as[i]
+func parseVersion(name string) version {
+	v := version{name: name}
+	runes := []rune(name)
+	for i := 0; i < len(runes); {
+		is := unicode.IsLetter
+		if isDigit(runes[i]) {
+			is = isDigit
+		} else if !is(runes[i]) {
+			i++
+			continue
 		}
-		if i < len(bs) {
-			y = bs[i]
+		end := i
+		for end < len(runes) && is(runes[end]) {
+			end++
 		}
-		nx, errX := strconv.Atoi(x)
-		ny, errY := strconv.Atoi(y)
+		part := string(runes[i:end])
+		if isDigit(runes[i]) {
+			part = cmp.Or(strings.TrimLeft(part, "0"), "0")
+		}
+		v.parts = append(v.parts, part)
+		i = end
+	}
+	return v
+}
+
+func isDigit(r rune) bool { return '0' <= r && r <= '9' }
+
+// part is the i-th part; the end counts as a zero.
+func (v version) part(i int) (text string, number bool) {
+	if i >= len(v.parts) {
+		return "0", true
+	}
+	return v.parts[i], isDigit(rune(v.parts[i][0]))
+}
+
+// compare orders ascending: numbers by value, letters before numbers and before
+// the end, so that v1.9 < v1.10 and v2.0.0-rc < v2.0.0. It knows no dates.
+func (v version) compare(w version) int {
+	for i := range max(len(v.parts), len(w.parts)) {
+		a, isNumber := v.part(i)
+		b, isNumberToo := w.part(i)
 		c := 0
 		switch {
-		case errX == nil && errY == nil:
-			c = cmp.Compare(nx, ny)
-		case errX == nil:
+		case isNumber && isNumberToo:
+			c = cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+		case isNumber:
 			c = 1
-		case errY == nil:
+		case isNumberToo:
 			c = -1
 		default:
-			c = strings.Compare(x, y)
+			c = strings.Compare(a, b)
 		}
 		if c != 0 {
 			return c
 		}
 	}
-	return strings.Compare(a, b)
+	return strings.Compare(v.name, w.name)
+}
+
+// sortVersions orders names as the API lists them, ascending.
+func sortVersions(names []string) {
+	versions := make([]version, len(names))
+	for i, name := range names {
+		versions[i] = parseVersion(name)
+	}
+	slices.SortFunc(versions, version.compare)
+	for i, v := range versions {
+		names[i] = v.name
+	}
 }
