@@ -261,6 +261,13 @@ func TestTokenIsNowhere(t *testing.T) {
 				}
 				fmt.Fprintf(&said, "%v\n%+v\n%#v\n", err, err, err)
 			}
+			if c, err := h.client(t.Context(), "acme"); err == nil {
+				_, _, err := c.rest.Repositories.Get(t.Context(), "acme", "web") // before it is explained
+				fmt.Fprintf(&said, "%v\n%+v\n%#v\n", err, err, err)
+				if answered := new(github.ErrorResponse); errors.As(err, &answered) {
+					fmt.Fprintf(&said, "%v\n", answered.Response.Request.Header)
+				}
+			}
 			server.Close()
 			for _, entry := range logs.All() {
 				fmt.Fprintf(&said, "%s %v\n", entry.Message, entry.ContextMap())

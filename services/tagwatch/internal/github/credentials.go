@@ -56,14 +56,12 @@ func (a *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := a.send(req, token)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || !a.tokens.renewable(token) || req.Body != nil && req.GetBody == nil {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !a.tokens.renewable(token) {
 		return resp, err
 	}
-	again := req.Clone(req.Context())
-	if req.GetBody != nil {
-		if again.Body, err = req.GetBody(); err != nil {
-			return resp, nil //nolint:nilerr // it cannot be sent again, so the refusal is the answer
-		}
+	again, ok := rewound(req)
+	if !ok {
+		return resp, nil
 	}
 	closeAnswer(resp)
 	if token, err = a.tokens.token(req.Context()); err != nil {
@@ -73,10 +71,33 @@ func (a *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 	return a.send(again, token)
 }
 
+// send sends a request with a token. The answer's request is the one without.
 func (a *authorized) send(req *http.Request, token string) (*http.Response, error) {
-	req = req.Clone(req.Context())
-	req.Header.Set("Authorization", "Bearer "+token)
-	return a.next.RoundTrip(req)
+	sent := req.Clone(req.Context())
+	sent.Header.Set("Authorization", "Bearer "+token)
+	resp, err := a.next.RoundTrip(sent)
+	if err != nil {
+		return nil, err
+	}
+	resp.Request = req
+	return resp, nil
+}
+
+// rewound is a request that was sent, to be sent again; false if its body cannot be.
+func rewound(req *http.Request) (*http.Request, bool) {
+	again := req.Clone(req.Context())
+	if req.Body == nil || req.Body == http.NoBody {
+		return again, true
+	}
+	if req.GetBody == nil {
+		return nil, false
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, false
+	}
+	again.Body = body
+	return again, true
 }
 
 func closeAnswer(resp *http.Response) {

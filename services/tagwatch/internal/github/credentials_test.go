@@ -46,9 +46,12 @@ type grant struct {
 	until        time.Time
 }
 
+// appKey is the key of every App here: making one takes a while.
+var appKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
 func newApps(t testing.TB) *apps {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := appKey()
 	if err != nil {
 		t.Fatal(err)
 	}
