@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tagship/tagship/daemon/config"
+	"github.com/tagship/tagship/services/tagwatch/internal/git"
 )
 
 func decode(text string, env map[string]string) (Config, error) {
@@ -21,7 +22,7 @@ func TestConfig(t *testing.T) {
 	c, err := decode(`
 apps:
   web: {repo: github.com/acme/web, git_user: x, git_password: "${TOKEN}"}
-  agent: {repo: /srv/git/agent.git, tags: "agent/*", versions: ">=1.0.0", backfill: true}
+  agent: {repo: /srv/git/agent.git, tags: "agent/*", versions: ">=1.0.0", backfill: all}
   team/tool: {repo: "git@git.example.org:tool.git"}
 `, map[string]string{"TOKEN": "s3cret"})
 	if err != nil {
@@ -58,5 +59,84 @@ apps:
 	}
 	if strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("a password is in:\n%v", err)
+	}
+}
+
+func TestConfigOfGitHub(t *testing.T) {
+	t.Parallel()
+	c, err := decode(`
+webhook_secrets: ["${LOOK}"]
+github:
+  app: {id: 12, private_key: "${KEY}"}
+  webhook_secrets: ["${OLD}", "${NEW}"]
+enterprise:
+  ghe.example.org: {token: "${TOKEN}", list: rest, report: {deployments: false, link: "https://logs.example.org/{app}?v={version}"}}
+  127.0.0.1:8443: {api: "http://127.0.0.1:8080/api/v3/"}
+apps:
+  web: {repo: github.com/acme/web, require_signed: true, repo_id: 7}
+  acme: {repo: "https://ghe.example.org/acme/*", backfill: latest, prereleases: never}
+  mono: {repo: 127.0.0.1:8443/acme/mono.git, tags: '/^mono-(?P<version>v.+)$/'}
+  own: {repo: github.com/acme/own, git_user: x, git_password: "${TOKEN}"}
+  ssh: {repo: "git@github.com:acme/ssh.git"}
+`, map[string]string{"LOOK": "look", "KEY": "key", "OLD": "old", "NEW": "new", "TOKEN": "s3cret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for app, want := range map[string][2]string{
+		"web": {"github.com", "acme/web"}, "acme": {"ghe.example.org", "acme/*"}, "mono": {"127.0.0.1:8443", "acme/mono"}, "own": {}, "ssh": {},
+	} {
+		address, err := git.ParseAddress(c.Apps[app].Repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		host, repo := c.hubOf(c.Apps[app], address)
+		if got := [2]string{host, repo}; got != want {
+			t.Errorf("%s is watched at %q, expected %q", app, got, want)
+		}
+	}
+	if !c.reports() || !c.Enterprise["ghe.example.org"].reports() || c.Enterprise["127.0.0.1:8443"].reports() {
+		t.Error("what has credentials is to be reported to, and nothing else")
+	}
+}
+
+func TestConfigOfGitHubNamesEveryProblem(t *testing.T) {
+	t.Parallel()
+	_, err := decode(`
+webhook_secrets: [""]
+github:
+  token: "s3cret\n"
+  app: {id: 0, private_key: x}
+  api: ftp://api.example.org
+  proxy: "s3cret"
+  archive_hosts: ["https://codeload.example.org"]
+  webhook_secrets: ["${EMPTY}"]
+  report: {link: "https://logs.example.org/{name}"}
+enterprise:
+  https://ghe.example.org: {}
+  github.com: {}
+apps:
+  a: {repo: github.com/acme}
+  b: {repo: github.com/acme/*, repo_id: 7}
+  c: {repo: git.example.org/acme/*}
+  d: {repo: /srv/d, require_signed: true}
+  e: {repo: git.example.org/acme/e, repo_id: 7}
+  f: {repo: github.com/acme/f, backfill: true}
+  g: {repo: github.com/acme/g, prereleases: sometimes}
+  h: {repo: github.com/acme/h, tags: "/(/"}
+`, map[string]string{"EMPTY": ""})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		"webhook_secrets[0]", "github.token", "github.app", "github.api", "github.proxy", "github.archive_hosts[0]", "github.webhook_secrets[0]", "github.report.link",
+		"enterprise.https://ghe.example.org", "enterprise.github.com",
+		"apps.a.repo", "apps.b.repo_id", "apps.c.repo", "apps.d.require_signed", "apps.e.repo_id", "apps.f.backfill", "apps.g.prereleases", "apps.h.tags",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not in:\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("a secret is in:\n%v", err)
 	}
 }

@@ -11,24 +11,40 @@ import (
 	"go.uber.org/zap/zaptest"
 )
 
-func TestConformance(t *testing.T) {
+// exercised is the service with a repository that has the tag v1, and one worker.
+func exercised(t *testing.T, worker int, trigger events.Event, backfill string) eventstest.Subject {
+	u := newUpstream(t)
+	u.git("tag", "v1")
+	return eventstest.Subject{
+		Service: Name,
+		Workers: func(t testing.TB, b *bus.Bus) []bus.Worker {
+			cfg := section(map[string]App{"web": {Repo: u.path, Tags: "v*", Backfill: backfill}})
+			rt := daemon.Runtime{Bus: b, Log: zaptest.NewLogger(t, zaptest.Level(zap.FatalLevel)), DataDir: t.TempDir()}
+			hosts, err := openHosts(cfg, rt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := newWatcher(cfg, hosts, rt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return watchWorkers(w, 4)[worker : worker+1]
+		},
+		Trigger: trigger,
+		Outcome: "tag.seen.web.v1",
+	}
+}
+
+func TestConformanceOfRequests(t *testing.T) {
 	t.Parallel()
 	eventstest.Exercise(t, func(t *testing.T) eventstest.Subject {
-		u := newUpstream(t)
-		u.git("tag", "v1")
-		return eventstest.Subject{
-			Service: Name,
-			Workers: func(t testing.TB, b *bus.Bus) []bus.Worker {
-				w, err := newWatcher(section(map[string]App{"web": {Repo: u.path, Tags: "v*"}}), daemon.Runtime{
-					Bus: b, Log: zaptest.NewLogger(t, zaptest.Level(zap.FatalLevel)), DataDir: t.TempDir(),
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return []bus.Worker{requestWorker(w, 4)}
-			},
-			Trigger: events.NewRequest(events.TagRequested, "", "web", "v1", "ann"),
-			Outcome: "tag.seen.web.v1",
-		}
+		return exercised(t, 0, events.NewRequest(events.TagRequested, "", "web", "v1", "ann"), "none")
+	})
+}
+
+func TestConformanceOfHooks(t *testing.T) {
+	t.Parallel()
+	eventstest.Exercise(t, func(t *testing.T) eventstest.Subject {
+		return exercised(t, 1, &events.Hook{App: "web", By: "webhook"}, "all")
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tagship/tagship/daemon"
+	"github.com/tagship/tagship/daemon/config"
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/events/bus"
 	"github.com/tagship/tagship/events/eventstest"
@@ -76,12 +77,12 @@ func (u *upstream) commit(name, text string) string {
 func section(apps map[string]App) Config {
 	return Config{
 		Interval: events.Duration(200 * time.Millisecond), Timeout: events.Duration(time.Minute), Parallel: 4,
-		Git: Git{MaxSource: 1 << 30}, Apps: apps,
+		MaxSource: 1 << 30, Apps: apps,
 	}
 }
 
 // start runs the service until the returned function is called, or the test ends.
-func start(t *testing.T, b *bus.Bus, apps map[string]App) (mux *http.ServeMux, stop func()) {
+func start(t *testing.T, b *bus.Bus, apps map[string]App, changes ...func(*Config)) (mux *http.ServeMux, stop func()) {
 	t.Helper()
 	for name, app := range apps {
 		if app.Tags == "" {
@@ -90,6 +91,9 @@ func start(t *testing.T, b *bus.Bus, apps map[string]App) (mux *http.ServeMux, s
 		}
 	}
 	cfg := section(apps)
+	for _, change := range changes {
+		change(&cfg)
+	}
 	mux = http.NewServeMux()
 	ready := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -247,7 +251,6 @@ func TestRequestsAreAnswered(t *testing.T) {
 		t.Errorf("refused: %s; expected the apps that are known", got.Reason)
 	}
 
-	looks := len(rec.Facts("tag.looked.web"))
 	for _, test := range []struct {
 		method, path, body string
 		want               int
@@ -264,13 +267,39 @@ func TestRequestsAreAnswered(t *testing.T) {
 			t.Errorf("%s %s: answered %d, expected %d", test.method, test.path, answer.Code, test.want)
 		}
 	}
-	rec.WaitFor("tag.looked.web", "one more", func(facts []events.Recorded) bool { return len(facts) == looks+1 })
 	eventstest.Eventually(t, func() error {
 		if s := status(t, b, "team/agent"); !strings.Contains(s.Error, "check repo") || s.ErrorSince.IsZero() {
 			return fmt.Errorf("the status of an app whose repository is missing is %+v", s)
 		}
 		return nil
 	})
+}
+
+func TestHookIsFollowed(t *testing.T) {
+	t.Parallel()
+	server := eventstest.NewServer(t)
+	b := server.Bus(Name)
+	rec := eventstest.NewRecorder(t, b)
+	u := newUpstream(t)
+	mux, _ := start(t, b, map[string]App{"web": {Repo: u.path}}, func(c *Config) {
+		c.Interval = events.Duration(time.Hour)
+		c.WebhookSecrets = []config.Secret{"next", "now"}
+	})
+	baselined(t, b, "web")
+	u.git("tag", "v1")
+	call := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/webhooks/look/web", nil)
+	for _, test := range []struct {
+		token string
+		want  int
+	}{{"", http.StatusUnauthorized}, {"wrong", http.StatusUnauthorized}, {"now", http.StatusAccepted}} {
+		call.Header.Set("X-Gitlab-Token", test.token)
+		answer := httptest.NewRecorder()
+		mux.ServeHTTP(answer, call)
+		if answer.Code != test.want {
+			t.Errorf("with token %q answered %d, expected %d", test.token, answer.Code, test.want)
+		}
+	}
+	rec.Wait("tag.seen.web.v1")
 }
 
 func TestReplicasOverHTTP(t *testing.T) {

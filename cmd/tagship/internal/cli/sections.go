@@ -39,7 +39,7 @@ func (s *sections) all() []section {
 func (s *sections) consumers(configured map[string]bool) []bus.Consumer {
 	var all []bus.Consumer
 	if configured[tagwatch.Name] {
-		all = append(all, tagwatch.Consumers()...)
+		all = append(all, tagwatch.Consumers(s.tagwatch)...)
 	}
 	if configured[builder.Name] {
 		all = append(all, builder.Consumers()...)

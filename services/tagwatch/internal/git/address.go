@@ -157,3 +157,13 @@ func (a Address) redact(text string) string {
 	}
 	return strings.NewReplacer(secret, "[redacted]", url.QueryEscape(secret), "[redacted]", url.PathEscape(secret), "[redacted]").Replace(text)
 }
+
+// Web is the host and the path of an address of http or https, without slashes
+// at its ends and without .git; empty for any other address.
+func (a Address) Web() (host, path string) {
+	scheme, host, found := strings.Cut(a.host, "://")
+	if !found || scheme != "https" && scheme != "http" {
+		return "", ""
+	}
+	return host, strings.Trim(strings.TrimPrefix(a.name, a.host), "/")
+}

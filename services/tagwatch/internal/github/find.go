@@ -76,8 +76,11 @@ func (c *client) ref(ctx context.Context, repo watch.Repo, tag string) (*github.
 		return nil, fmt.Errorf("look up the tag %s: %w", tag, err)
 	}
 	for _, ref := range refs {
-		if ref.Ref == tagPrefix+tag {
+		switch {
+		case ref.Ref == tagPrefix+tag:
 			return &ref.Object, nil
+		case !strings.HasPrefix(ref.Ref, "refs/"): // what is no answer does not say that there is no tag
+			return nil, fmt.Errorf("look up the tag %s: GitHub answers %.100q", tag, answer)
 		}
 	}
 	return nil, noTag

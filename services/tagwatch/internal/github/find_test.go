@@ -103,7 +103,7 @@ func TestFindAmongOthers(t *testing.T) {
 			t.Errorf("%s gives %v, %v", test.body, got, err)
 		}
 	}
-	for _, body = range []string{`"v1"`, `{"ref":"refs/tags/v1"}`, `{"ref":"refs/tags/v1","object":{"sha":"x","type":"commit"}}`} {
+	for _, body = range []string{`"v1"`, `null`, `{}`, `{"message":"fine"}`, `[{}]`, `{"ref":"refs/tags/v1"}`, `{"ref":"refs/tags/v1","object":{"sha":"x","type":"commit"}}`} {
 		if got, err := host.Find(t.Context(), watch.Repo{Name: "acme/zoo"}, "v1"); err == nil || errors.Is(err, watch.ErrNoTag) {
 			t.Errorf("%s gives %v, %v", body, got, err)
 		}

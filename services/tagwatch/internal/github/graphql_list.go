@@ -71,7 +71,7 @@ type tagsPage struct {
 	ID   int64  `json:"databaseId"`
 	Name string `json:"nameWithOwner"`
 	Refs *struct {
-		Total int `json:"totalCount"`
+		Total *int `json:"totalCount"`
 		Page  struct {
 			More bool   `json:"hasNextPage"`
 			End  string `json:"endCursor"`
@@ -201,16 +201,20 @@ type pages struct {
 // add adds the next page, and tells whether it was the last.
 func (p *pages) add(page *tagsPage) (complete bool, err error) {
 	refs := page.Refs
+	if refs.Total == nil { // an answer that says nothing is not one that there are no tags
+		return false, errors.New("has no count")
+	}
+	total := *refs.Total
 	if p.names == nil {
-		p.id, p.total, p.names = page.ID, refs.Total, make(map[string]struct{}, len(refs.Nodes))
+		p.id, p.total, p.names = page.ID, total, make(map[string]struct{}, len(refs.Nodes))
 	}
 	switch {
 	case page.ID != p.id:
 		return false, errors.New("goes on with another repository")
-	case refs.Total != p.total:
-		return false, fmt.Errorf("counts %d tags first and %d then", p.total, refs.Total)
-	case refs.Total < 0 || refs.Total > tagsMost:
-		return false, fmt.Errorf("counts %d tags, expected at most %d", refs.Total, tagsMost)
+	case total != p.total:
+		return false, fmt.Errorf("counts %d tags first and %d then", p.total, total)
+	case total < 0 || total > tagsMost:
+		return false, fmt.Errorf("counts %d tags, expected at most %d", total, tagsMost)
 	case len(refs.Nodes) > pageMost:
 		return false, fmt.Errorf("has a page of %d tags, expected at most %d", len(refs.Nodes), pageMost)
 	case refs.Page.More && (len(refs.Nodes) == 0 || refs.Page.End == "" || refs.Page.End == p.end):

@@ -253,6 +253,7 @@ func TestGraphQLMisbehaves(t *testing.T) {
 			return true
 		},
 		"nothing about it": edited(&s, func(page map[string]any) { page["refs"] = nil }),
+		"an empty answer":  edited(&s, func(page map[string]any) { page["refs"] = map[string]any{} }),
 		"a null node":      edited(&s, refs(func(r map[string]any) { r["nodes"] = []any{nil} })),
 		"a null target":    edited(&s, refs(func(r map[string]any) { r["nodes"] = []any{map[string]any{"name": "v1", "target": nil}} })),
 		"no object id": edited(&s, refs(func(r map[string]any) {

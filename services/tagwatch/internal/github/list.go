@@ -12,6 +12,11 @@ const clientsAtOnce = 16
 
 // List lists the tags of repositories, see [watch.Host]: by GraphQL many
 // repositories at once, or by REST one at a time.
+//
+// A repository's ID is its number at GitHub, in decimal: GraphQL calls it
+// databaseId, webhooks repository.id, and it stays when the repository is renamed
+// or transferred. GraphQL is asked by names, which GitHub follows through renames;
+// where the number in the answer is another, REST is asked by the number.
 func (h *Host) List(ctx context.Context, asks []watch.Ask, found func(i int, listing watch.Listing, err error)) {
 	ctx, done := h.tally(ctx)
 	defer done()

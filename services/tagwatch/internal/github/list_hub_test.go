@@ -177,7 +177,9 @@ func (s *hub) answer(w http.ResponseWriter, asked []hubAsk) {
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
-	_ = json.NewEncoder(w).Encode(v)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(err)
+	}
 }
 
 // page is a page of tags as GraphQL gives it: by date they come as they are in
@@ -265,7 +267,10 @@ func (s *hub) serveRepository(w http.ResponseWriter, r *http.Request, repo *hubR
 		for _, tag := range repo.tags {
 			refs = append(refs, ref(tag))
 		}
-		body, _ := json.Marshal(refs)
+		body, err := json.Marshal(refs)
+		if err != nil {
+			panic(err)
+		}
 		etag := fmt.Sprintf(`"%x"`, digestOf([]watch.Tag{{Name: string(body)}}))
 		if r.Header.Get("If-None-Match") == "W/"+etag {
 			w.Header().Set("ETag", etag)

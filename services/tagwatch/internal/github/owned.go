@@ -59,7 +59,7 @@ type ownedAnswer struct {
 
 // ownedRepositories is a page of an owner's repositories.
 type ownedRepositories struct {
-	Total int `json:"totalCount"`
+	Total *int `json:"totalCount"`
 	Page  struct {
 		More bool   `json:"hasNextPage"`
 		End  string `json:"endCursor"`
@@ -133,14 +133,18 @@ type directory struct {
 
 // add adds the next page, and tells whether it was the last.
 func (d *directory) add(page *ownedRepositories) (complete bool, err error) {
+	if page.Total == nil {
+		return false, &contradictionError{"one has no count"}
+	}
+	total := *page.Total
 	if d.seen == nil {
-		d.total, d.seen = page.Total, map[int64]struct{}{}
+		d.total, d.seen = total, map[int64]struct{}{}
 	}
 	switch {
-	case page.Total != d.total:
-		return false, &contradictionError{fmt.Sprintf("there are %d repositories first and %d then", d.total, page.Total)}
-	case page.Total > ownedMost:
-		return false, fmt.Errorf("the owner has %d repositories, expected at most %d", page.Total, ownedMost)
+	case total != d.total:
+		return false, &contradictionError{fmt.Sprintf("there are %d repositories first and %d then", d.total, total)}
+	case total > ownedMost:
+		return false, fmt.Errorf("the owner has %d repositories, expected at most %d", total, ownedMost)
 	case page.Page.More && (len(page.Nodes) == 0 || page.Page.End == "" || page.Page.End == d.end):
 		return false, &contradictionError{"one leads nowhere"}
 	}

@@ -91,13 +91,22 @@ func TestOwnedByGraphQLIsCompleteOrAnError(t *testing.T) {
 			t.Errorf("ever others: %v", namesOf(owned))
 		}
 	}
-	s.graphql = func(w http.ResponseWriter, _ []hubAsk) bool {
-		_, _ = w.Write([]byte(`{"data":{"repositoryOwner":{"repositories":{"totalCount":1,"nodes":[null]}}},` +
-			`"errors":[{"type":"FORBIDDEN","path":["repositoryOwner","repositories","nodes",0],"message":"single sign-on"}]}`))
-		return true
-	}
-	if owned, err := host.Owned(t.Context(), "acme"); err == nil {
-		t.Errorf("one that must not be seen: %v", owned)
+	for _, answer := range []string{
+		`{"data":{"repositoryOwner":{"repositories":{"totalCount":1,"nodes":[null]}}},
+			"errors":[{"type":"FORBIDDEN","path":["repositoryOwner","repositories","nodes",0],"message":"single sign-on"}]}`,
+		`{"data":{"repositoryOwner":{"repositories":{"totalCount":1,"nodes":[null]}}}}`,
+		`{"data":{"repositoryOwner":{"repositories":{"totalCount":1,"nodes":[]}}}}`,
+		`{"data":{"repositoryOwner":{"repositories":{}}}}`,
+		`{"data":{"repositoryOwner":{}}}`,
+		`{"data":{}}`,
+	} {
+		s.graphql = func(w http.ResponseWriter, _ []hubAsk) bool {
+			_, _ = w.Write([]byte(answer))
+			return true
+		}
+		if owned, err := host.Owned(t.Context(), "acme"); err == nil {
+			t.Errorf("%s gives %v", answer, owned)
+		}
 	}
 }
 

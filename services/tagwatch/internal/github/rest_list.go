@@ -51,8 +51,9 @@ func (s *restSweep) list(ctx context.Context, ask watch.Ask) (watch.Listing, err
 	if ctx.Err() != nil {
 		return watch.Listing{}, context.Cause(ctx)
 	}
-	repo, err := ask.Repo, error(nil)
+	repo := ask.Repo
 	if repo.ID == "" {
+		var err error
 		// The ID first: a name may be another repository's at the next request.
 		if repo, err = s.c.repository(ctx, repo); err != nil {
 			return watch.Listing{}, err

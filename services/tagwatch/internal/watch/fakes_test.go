@@ -174,6 +174,16 @@ func (s *store) said(kinds ...events.Kind) []string {
 	return said
 }
 
+// last returns the last fact on a subject.
+func (s *store) last(t *testing.T, subject string) events.Fact {
+	t.Helper()
+	r, err := s.Last(t.Context(), subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Fact
+}
+
 // seen lists the versions that were seen, in order.
 func (s *store) seen() []string {
 	s.mu.Lock()
