@@ -155,7 +155,7 @@ func Test19Tarball(t *testing.T) {
 	}
 
 	sim.Misbehave(github.Fault{Route: github.RouteArchive, Repo: "acme/web", Times: 1, Cut: true})
-	resp, err := http.Get(link("web", "main").String()) //nolint:usetesting // nothing to cancel
+	resp, err := http.Get(link("web", "main").String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func TestApps(t *testing.T) {
 		t.Errorf("repositories of the installation: %v %v", repos, err)
 	}
 	status := func(c *client.Client, name string) int {
-		_, resp, _ := c.Repositories.Get(t.Context(), "acme", name) //nolint:errcheck // the status says it
+		_, resp, _ := c.Repositories.Get(t.Context(), "acme", name)
 		return resp.StatusCode
 	}
 	if got := status(api, "web"); got != http.StatusOK {
@@ -146,13 +146,16 @@ func TestPersonalTokens(t *testing.T) {
 			t.Errorf("%s: %d, want %d", address, resp.StatusCode, want)
 		}
 	}
+	if user, _, err := connect(t, sim, token.Value()).Users.Get(t.Context(), ""); err != nil || user.GetLogin() != "alice" {
+		t.Errorf("user: %v %v", user, err)
+	}
 	token.Expire()
 	for _, secret := range []string{token.Value(), "made up"} {
 		if resp, _ := get(t, sim.API()+"repos/acme/web/tags", secret); resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %d, want 401", secret, resp.StatusCode)
 		}
 	}
-	if n := sim.TokensSeen(github.HostAPI)[token.Value()]; n != 4 {
-		t.Errorf("the token was seen %d times, want 4", n)
+	if n := sim.TokensSeen(github.HostAPI)[token.Value()]; n != 5 {
+		t.Errorf("the token was seen %d times, want 5", n)
 	}
 }

@@ -363,7 +363,7 @@ func (d *Delivery) attempt() {
 	ctx, cancel := context.WithTimeout(s.ctx, s.opts.HookTimeout)
 	defer cancel()
 	begin := time.Now()
-	header, code, status, response := http.Header{}, 0, "", ""
+	header, code, response := http.Header{}, 0, ""
 	req, err := h.request(ctx, d)
 	if err == nil {
 		header = req.Header
@@ -374,6 +374,7 @@ func (d *Delivery) attempt() {
 			code, response = answer.StatusCode, string(body)
 		}
 	}
+	var status string
 	switch {
 	case code >= 200 && code < 300:
 		status = "OK"

@@ -320,6 +320,11 @@ func Test07SameEventTwoHooks(t *testing.T) {
 	if ofRepo.header.Get("X-GitHub-Hook-ID") == ofApp.header.Get("X-GitHub-Hook-ID") || first.ID() == second.ID() {
 		t.Error("both hooks have one number")
 	}
+	await(t, second, 2)
+	listed, _, err := connect(t, sim, signJWT(t, app, time.Now())).Apps.ListHookDeliveries(t.Context(), nil)
+	if err != nil || len(listed) != 2 || listed[0].GetGUID() != ofApp.guid || listed[0].GetInstallationID() != installation.ID() {
+		t.Errorf("deliveries of the App: %v %v", listed, err)
+	}
 	if id, _ := dig(t, ofApp.payload, "installation", "id").(float64); int64(id) != installation.ID() || ofRepo.payload["installation"] != nil {
 		t.Errorf("installations: %v and %v", ofRepo.payload["installation"], ofApp.payload["installation"])
 	}

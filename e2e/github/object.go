@@ -103,6 +103,11 @@ func (o *Object) hashed() *Object {
 	return o
 }
 
+// same tells whether two are one object, or both none.
+func (o *Object) same(other *Object) bool {
+	return o == other || o != nil && other != nil && o.ID == other.ID
+}
+
 // peel follows tags to what they name in the end.
 func (o *Object) peel() *Object {
 	for o.Type == TypeTag {

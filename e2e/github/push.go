@@ -82,7 +82,7 @@ func (r *Repo) push(refs []Ref) {
 	for _, ref := range refs {
 		name := ref.full()
 		was, is := r.refs[name], ref.Object
-		if was == is {
+		if was.same(is) {
 			continue
 		}
 		if r.sim.lag > 0 {
@@ -178,7 +178,7 @@ func (r *Repo) Tags() map[string]*Object {
 // isAncestor tells whether a commit leads to another.
 func isAncestor(a, b *Object) bool {
 	for ; b != nil; b = b.Parent {
-		if a == b {
+		if a.same(b) {
 			return true
 		}
 	}

@@ -133,6 +133,7 @@ func (c *call) decide(route route, fault *Fault, authErr error) (answer, func())
 	if fault.replaces() {
 		a := fault.answer(budgetOf(c.token))
 		b.used += fault.Points
+		s.counts.points["core"] += fault.Points
 		if limited && (fault.Primary != nil || fault.Secondary != nil) {
 			b.header(a.header, s.opts.Skew)
 		}
@@ -222,7 +223,7 @@ func (c *call) findRepo(route route) (*Repo, *answer) {
 	case route.permission == "app":
 	case c.token == nil && route.level == "write":
 		return refuse(problem(http.StatusUnauthorized, "Requires authentication"))
-	case (r.private || route.level == "write") && !(member && c.token.may(route.permission, route.level)):
+	case (r.private || route.level == "write") && (!member || !c.token.may(route.permission, route.level)):
 		if c.token.installation != nil {
 			return refuse(problem(http.StatusForbidden, "Resource not accessible by integration"))
 		}

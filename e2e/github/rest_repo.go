@@ -25,6 +25,7 @@ func repoRoutes() []route {
 		{pattern: "GET /users/{user}/repos", serve: func(c *call) answer { return listRepos(c, c.PathValue("user"), "users", true) }},
 		{pattern: "GET /users/{user}", serve: func(c *call) answer { return getOwner(c, c.PathValue("user"), true) }},
 		{pattern: "GET /orgs/{org}", serve: func(c *call) answer { return getOwner(c, c.PathValue("org"), false) }},
+		{pattern: "GET /user", serve: getUser},
 		{pattern: "GET /rate_limit", free: true, serve: getRateLimit},
 	}
 }
@@ -160,6 +161,17 @@ func getOwner(c *call, login string, person bool) answer {
 		return notFound()
 	}
 	return ok(owner.json(c.sim))
+}
+
+// getUser tells a person who they are.
+func getUser(c *call) answer {
+	switch {
+	case c.token == nil:
+		return problem(http.StatusUnauthorized, "Requires authentication")
+	case c.token.login == "":
+		return problem(http.StatusForbidden, "Resource not accessible by integration")
+	}
+	return ok(c.sim.owner(c.token.login).senderJSON(c.sim))
 }
 
 func getRateLimit(c *call) answer {

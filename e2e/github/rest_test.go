@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -308,6 +309,9 @@ func Test15PrimaryLimit(t *testing.T) {
 		if r, resp := ask(t, sim, token, "{viewer{login}}", nil); len(r.Errors) != 1 || r.Errors[0].Type != "RATE_LIMITED" || resp.StatusCode != http.StatusOK {
 			t.Errorf("GraphQL with none left: %d %+v", resp.StatusCode, r)
 		}
+		if raw := rawGet(t, sim.Host(), "/rate_limit"); !strings.Contains(raw, "\nx-ratelimit-remaining: ") {
+			t.Errorf("headers are not in lower case:\n%s", raw)
+		}
 		sim.Advance(time.Hour)
 		if err := list(connect(t, sim, token)); err != nil {
 			t.Errorf("in the next window: %v", err)
@@ -316,6 +320,24 @@ func Test15PrimaryLimit(t *testing.T) {
 			t.Errorf("%d points were used, want 3", got)
 		}
 	}
+}
+
+// rawGet is an answer as it comes over the wire.
+func rawGet(t *testing.T, host, path string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 func TestLimitOfInstallationGrows(t *testing.T) {
@@ -457,7 +479,9 @@ func Test18RepositoriesChange(t *testing.T) {
 		fault github.Fault
 		is    func(error) bool
 	}{
-		"502":       {github.Fault{Status: http.StatusBadGateway}, func(err error) bool { return errors.As(err, &gone) && gone.Response.StatusCode == 502 }},
+		"502": {github.Fault{Status: http.StatusBadGateway}, func(err error) bool {
+			return errors.As(err, &gone) && gone.Response.StatusCode == http.StatusBadGateway
+		}},
 		"HTML":      {github.Fault{Status: http.StatusOK}, func(err error) bool { return errors.As(err, &syntax) }},
 		"truncated": {github.Fault{Truncate: true}, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
 		"cut":       {github.Fault{Cut: true}, func(err error) bool { return err != nil }},
@@ -542,7 +566,7 @@ func TestContentsAndOwners(t *testing.T) {
 	if _, resp, err := api.Repositories.ListByOrg(t.Context(), "bob", nil); err == nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("repositories of a person as an organisation: %v, want 404", err)
 	}
-	if repos, _, err := api.Repositories.List(t.Context(), "bob", nil); err != nil || len(repos) != 0 {
+	if repos, _, err := api.Repositories.ListByUser(t.Context(), "bob", nil); err != nil || len(repos) != 0 {
 		t.Errorf("repositories of a person: %v %v", repos, err)
 	}
 	sha, _, err := api.Repositories.GetCommitSHA1(t.Context(), "acme", "app-00007", "v1.0.0", "")

@@ -33,9 +33,9 @@ func (s *Sim) serveGit(w http.ResponseWriter, r *http.Request, name, what string
 	if repo == nil {
 		repo = s.former[strings.ToLower(name)]
 	}
-	visible, readable := false, false
+	readable := false
 	if repo != nil {
-		visible, _ = token.sees(repo)
+		visible, _ := token.sees(repo)
 		readable = visible && (!repo.private || token.may("contents", "read"))
 	}
 	v2 := !s.opts.ProtocolV0 && strings.Contains(r.Header.Get("Git-Protocol"), "version=2")

@@ -54,7 +54,7 @@ func (v version) compare(w version) int {
 	for i := range max(len(v.parts), len(w.parts)) {
 		a, isNumber := v.part(i)
 		b, isNumberToo := w.part(i)
-		c := 0
+		var c int
 		switch {
 		case isNumber && isNumberToo:
 			c = cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
