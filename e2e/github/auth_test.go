@@ -102,6 +102,23 @@ func TestApps(t *testing.T) {
 	}); err == nil || resp.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("a token that may more than the installation: %v, want 422", err)
 	}
+	installation.Permit(map[string]string{"contents": "read"})
+	narrow, _, err := apps.CreateInstallationToken(t.Context(), installation.ID(), &client.InstallationTokenOptions{RepositoryIDs: []int64{web.ID()}})
+	if err != nil || status(connect(t, sim, narrow.GetToken()), "web") != http.StatusOK {
+		t.Errorf("a token for one repository: %v", err)
+	}
+	if _, resp, err := apps.CreateInstallationToken(t.Context(), installation.ID(), &client.InstallationTokenOptions{Repositories: []string{"secrets"}}); err == nil || resp.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("a token for a repository that was not given: %v, want 422", err)
+	}
+	installation.Expire()
+	if got := status(api, "web"); got != http.StatusUnauthorized {
+		t.Errorf("expired: %d, want 401", got)
+	}
+	token, _, err = apps.CreateInstallationToken(t.Context(), installation.ID(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api = connect(t, sim, token.GetToken())
 	installation.Suspend(true)
 	if got := status(api, "web"); got != http.StatusNotFound {
 		t.Errorf("suspended: %d, want 404", got)

@@ -213,22 +213,17 @@ func (q *query) count(set ast.SelectionSet, parents int) {
 	}
 }
 
-// number reads an argument that is a number; 0 if there is none.
+// number reads an argument that is a number, from the query or from its variables;
+// 0 if there is none.
 func number(arg any) int {
 	switch n := arg.(type) {
 	case int64:
 		return int(n)
-	case int:
-		return n
 	case float64:
 		return int(n)
-	case json.Number:
-		i, err := n.Int64()
-		if err == nil {
-			return int(i)
-		}
+	default:
+		return 0
 	}
-	return 0
 }
 
 // object answers a selection of an object's fields.

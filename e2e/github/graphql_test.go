@@ -199,7 +199,7 @@ func TestGraphQLFields(t *testing.T) {
 		}
 	}
 	cursor := dig(t, answer.Data, "organization", "repositories", "pageInfo", "endCursor")
-	answer, _ = ask(t, sim, token, `query($after:String){organization(login:"acme"){repositories(first:2,after:$after,orderBy:{field:NAME,direction:ASC}){pageInfo{hasNextPage} nodes{name isEmpty}}}}`, map[string]any{"after": cursor})
+	answer, _ = ask(t, sim, token, `query($first:Int!,$after:String){organization(login:"acme"){repositories(first:$first,after:$after,orderBy:{field:NAME,direction:ASC}){pageInfo{hasNextPage} nodes{name isEmpty}}}}`, map[string]any{"first": 2, "after": cursor})
 	if got := dig(t, answer.Data, "organization", "repositories", "nodes", 0, "name"); got != "site" {
 		t.Errorf("second page: %v after %v (%s is first)", got, cursor, empty.Name())
 	}

@@ -388,6 +388,42 @@ func Test09TooBigToSend(t *testing.T) {
 	}
 }
 
+// Organisations' hooks are listed, and their deliveries sent once more by hand.
+func TestHooksOfOrganisation(t *testing.T) {
+	t.Parallel()
+	sim := start(t, github.Options{})
+	sim.Repo("globex/api").Star()
+	api := connect(t, sim, sim.PersonalToken("alice").Value()).Organizations
+	in := receive(t)
+	h := sim.Hook(github.HookConfig{URL: in.url, Org: "acme", Events: []string{"star", "create"}})
+	guid := in.next(t, 1)[0].guid
+	ping := await(t, h, 1)[0]
+	hooks, _, err := api.ListHooks(t.Context(), "acme", nil)
+	if err != nil || len(hooks) != 1 || hooks[0].GetID() != h.ID() || hooks[0].Config["url"] != in.url {
+		t.Errorf("hooks: %v %v", hooks, err)
+	}
+	if hooks, _, err := api.ListHooks(t.Context(), "globex", nil); err != nil || len(hooks) != 0 {
+		t.Errorf("hooks of another: %v %v", hooks, err)
+	}
+	if err := h.Redeliver(ping.ID); err != nil {
+		t.Fatal(err)
+	}
+	if again := in.next(t, 1)[0]; again.guid != guid || again.header.Get("X-Hub-Signature-256") != "" {
+		t.Errorf("GUID %s, want %s, unsigned without a secret", again.guid, guid)
+	}
+	if err := h.Redeliver(1); err == nil {
+		t.Error("a delivery that never was is sent once more")
+	}
+	await(t, h, 2)
+	if listed, _, err := api.ListHookDeliveries(t.Context(), "acme", h.ID(), nil); err != nil || len(listed) != 2 {
+		t.Errorf("deliveries: %v %v", listed, err)
+	}
+	sim.Repo("acme/web").Star()
+	if star := in.next(t, 1)[0]; star.event != "star" || dig(t, star.payload, "organization", "login") != "acme" {
+		t.Errorf("event: %s %v", star.event, star.payload)
+	}
+}
+
 // What a push is about reaches the hook of its repository by whatever name it goes.
 func TestHookFollowsRename(t *testing.T) {
 	t.Parallel()

@@ -542,6 +542,32 @@ func TestLagAndSkew(t *testing.T) {
 	}
 }
 
+// Answers take time if they are told to, and what was counted is forgotten.
+func TestLatencyAndCounts(t *testing.T) {
+	t.Parallel()
+	sim := start(t, github.Options{})
+	r := sim.Repo("acme/web")
+	r.Commit(github.Files{"a": "b"})
+	sim.Latency(30 * time.Millisecond)
+	begin := time.Now()
+	get(t, fmt.Sprintf("%srepositories/%d", sim.API(), r.ID()), "")
+	if took := time.Since(begin); took < 30*time.Millisecond {
+		t.Errorf("it took %s", took)
+	}
+	sim.Latency(0)
+	r.Disable(true)
+	if resp, _ := get(t, sim.API()+"repos/acme/web", ""); resp.StatusCode != http.StatusForbidden {
+		t.Errorf("disabled: %d, want 403", resp.StatusCode)
+	}
+	if n := sim.Requests(""); n != 2 || sim.Routes()["GET /repos/{owner}/{repo}"] != 2 {
+		t.Errorf("%d requests, %v, want 2", n, sim.Routes())
+	}
+	sim.ResetCounts()
+	if n := sim.Requests(""); n != 0 {
+		t.Errorf("%d requests, want none", n)
+	}
+}
+
 // Files and owners' repositories, as a client that looks for recipes wants them.
 func TestContentsAndOwners(t *testing.T) {
 	t.Parallel()
@@ -566,6 +592,15 @@ func TestContentsAndOwners(t *testing.T) {
 	if _, resp, err := api.Repositories.ListByOrg(t.Context(), "bob", nil); err == nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("repositories of a person as an organisation: %v, want 404", err)
 	}
+	if user, _, err := api.Users.Get(t.Context(), "bob"); err != nil || user.GetType() != "User" {
+		t.Errorf("a person: %v %v", user, err)
+	}
+	if org, _, err := api.Organizations.Get(t.Context(), "acme"); err != nil || org.GetType() != "Organization" {
+		t.Errorf("an organisation: %v %v", org, err)
+	}
+	if _, list, _, err := api.Repositories.GetContents(t.Context(), "acme", "app-00007", "", nil); err != nil || len(list) != 1 || list[0].GetPath() != ".tagship.yaml" {
+		t.Errorf("the root: %v %v", list, err)
+	}
 	if repos, _, err := api.Repositories.ListByUser(t.Context(), "bob", nil); err != nil || len(repos) != 0 {
 		t.Errorf("repositories of a person: %v %v", repos, err)
 	}
@@ -573,7 +608,7 @@ func TestContentsAndOwners(t *testing.T) {
 	if err != nil || len(sha) != 40 {
 		t.Errorf("commit of a tag: %s %v", sha, err)
 	}
-	if n := sim.Requests("GET /repos/{owner}/{repo}/contents/{path...}"); n != 2 {
-		t.Errorf("%d requests for contents, want 2", n)
+	if n := sim.Requests("GET /repos/{owner}/{repo}/contents/{path...}"); n != 3 {
+		t.Errorf("%d requests for contents, want 3", n)
 	}
 }
