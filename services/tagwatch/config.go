@@ -35,7 +35,7 @@ type Git struct {
 
 // App is one app to watch, or every app of an owner.
 type App struct {
-	Repo          string        `yaml:"repo" required:"true" doc:"The repository: an absolute path, a URL, git@host:path, or host/path for https. At a GitHub, owner/* stands for every repository of the owner that has a recipe; each is an app called as the repository, and the app's own name is of no matter."`
+	Repo          string        `yaml:"repo" required:"true" doc:"The repository: an absolute path, a URL, git@host:path, host/path for https, or host/owner/* for every repository of an owner at a GitHub that has a recipe, each an app called as the repository."`
 	RepoID        int64         `yaml:"repo_id" doc:"The number of the repository at its GitHub, for when its name was taken over by another. Default: that of the repository which has the name when it is first looked at."`
 	Tags          string        `yaml:"tags" default:"v*" doc:"Which tags are versions of the app; * stands for anything but a slash. What is spelled out up to the last / or @ is not part of the version: with web/v* the tag web/v1.2.3 is version v1.2.3. Or a regular expression between slashes, such as /^web-(?P<version>v.+)$/."`
 	Versions      string        `yaml:"versions" doc:"Which versions count, such as >=1.0.0 or ^2. Tags that are no semantic versions then do not."`

@@ -48,8 +48,12 @@ const (
 // Status is what people want to know of a watched app; see [StatusKey].
 type Status = watch.Status
 
-// HostStatus is what people want to know of a host; see [HostKey].
-type HostStatus = watch.HostStatus
+// HostStatus is what people want to know of a host, and Sweep of the last time
+// that its repositories were asked for; see [HostKey].
+type (
+	HostStatus = watch.HostStatus
+	Sweep      = watch.Sweep
+)
 
 // StatusPrefix is the first token of the keys in the table [bus.TableWatch] that
 // hold a [Status] in JSON, and HostPrefix of those that hold a [HostStatus].

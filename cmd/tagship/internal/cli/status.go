@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/tagship/tagship/services/tagwatch"
 )
 
 // Status is what `tagship status --json` prints. Fields are only ever added.
@@ -15,6 +16,8 @@ type Status struct {
 	Retrying    []Retry      `json:"retrying"`
 	DeadLetters []deadLetter `json:"dead_letters"` // those nobody has replayed or dropped
 	Services    []Answering  `json:"services"`
+	// Hosts are where repositories are: how the last sweep over them went, and what is left of budgets.
+	Hosts []tagwatch.HostStatus `json:"hosts,omitempty"`
 	// Malformed are messages that somebody stored on subjects of facts.
 	Malformed []NotUnderstood `json:"malformed,omitempty"`
 }
@@ -40,6 +43,8 @@ type AppStatus struct {
 // Repository is what tagwatch says of an app's repository.
 type Repository struct {
 	Repo       string    `json:"repo"`
+	Configured string    `json:"configured,omitempty"` // what the configuration calls it, where that is another name
+	RepoID     string    `json:"repo_id,omitempty"`    // what its host knows it by
 	Tags       string    `json:"tags"`
 	BaselineAt time.Time `json:"baseline_at,omitzero"` // zero before the first look has succeeded
 	Error      string    `json:"error,omitempty"`      // why the last look failed

@@ -13,6 +13,7 @@ import (
 	"github.com/tagship/tagship/cmd/tagship/internal/tell"
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/events/bus"
+	"github.com/tagship/tagship/services/tagwatch"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -26,7 +27,7 @@ const (
 // order they were stored, and what is no fact.
 type sources struct {
 	tags, builds, releases, cdn []events.Recorded
-	repositories                map[string][]byte
+	repositories, hosts         map[string][]byte
 	retrying                    []bus.Attempt
 	dead                        []bus.DeadLetter
 	malformed                   []bus.Malformed
@@ -47,7 +48,11 @@ func readSources(ctx context.Context, b *bus.Bus, app string) (*sources, error) 
 	newest(&s.releases, "release.*.*."+token(app))
 	newest(&s.cdn, "cdn.*.*."+token(app))
 	group.Go(func() (err error) {
-		s.repositories, err = b.Table(bus.TableWatch).All(ctx, "app")
+		s.repositories, err = b.Table(bus.TableWatch).All(ctx, tagwatch.StatusPrefix)
+		return err
+	})
+	group.Go(func() (err error) {
+		s.hosts, err = b.Table(bus.TableWatch).All(ctx, tagwatch.HostPrefix)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -79,13 +84,34 @@ func readStatus(ctx context.Context, b *bus.Bus, app string, now time.Time) (*St
 	if err := r.readRepositories(s.repositories); err != nil {
 		return nil, err
 	}
+	hosts, err := readHosts(s.hosts)
+	if err != nil {
+		return nil, err
+	}
 	seen := r.readTags(s.tags)
 	r.readBuilds(s.builds, seen)
 	if err := r.readReleases(ctx, b, s.releases); err != nil {
 		return nil, err
 	}
 	r.readCDN(s.cdn)
-	return r.status(s), nil
+	status := r.status(s)
+	if app == "" { // they are about all of them
+		status.Hosts = hosts
+	}
+	return status, nil
+}
+
+// readHosts puts the hosts in the order of their names.
+func readHosts(values map[string][]byte) ([]tagwatch.HostStatus, error) {
+	var hosts []tagwatch.HostStatus
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		var host tagwatch.HostStatus
+		if err := json.Unmarshal(values[key], &host); err != nil {
+			return nil, fmt.Errorf("decode what is known of a host of repositories: %w", err)
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts, nil
 }
 
 // reading is a status in the making.

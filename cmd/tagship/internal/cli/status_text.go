@@ -28,6 +28,7 @@ func writeStatus(c Console, s *Status, single bool) {
 	w.retrying(s.Retrying)
 	w.dead(s.DeadLetters)
 	w.malformed(s.Malformed)
+	w.hosts(s.Hosts)
 	w.services(s.Services)
 }
 
@@ -121,6 +122,9 @@ func (w statusWriter) app(s *Status, a AppStatus) {
 	t.row(cell{a.App, bold})
 	if r := a.Repository; r != nil {
 		t.row(cell{"  repository", faint}, cell{r.Repo, plain}, cell{"tags " + r.Tags, plain})
+		if r.Configured != "" {
+			t.row(cell{"  configured as", faint}, cell{r.Configured, plain})
+		}
 	}
 	row := func(title string, v *Version) {
 		if v != nil {

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tagship/tagship/services/tagwatch"
+)
+
+// hosts prints where repositories are: a row for the last sweep, and one for each
+// budget that the host has told of.
+func (w statusWriter) hosts(hosts []tagwatch.HostStatus) {
+	var t table
+	for _, h := range hosts {
+		painted := plain
+		if h.Sweep.Failed > 0 {
+			painted = red
+		}
+		t.row(cell{h.Host, bold}, cell{w.swept(h.Sweep), painted}, cell{w.until("next", h.Next), faint})
+		for _, b := range h.Budgets {
+			switch {
+			case w.now.Before(b.Blocked):
+				t.row(cell{}, cell{b.Credential + ", " + b.Resource + ": " + clip(b.Reason, 200), red}, cell{w.until("asked again", b.Blocked), plain})
+			case b.Limit > 0:
+				t.row(cell{}, cell{fmt.Sprintf("%s, %s: %d of %d points left", b.Credential, b.Resource, b.Remaining, b.Limit), plain}, cell{w.until("full again", b.Reset), faint})
+			}
+		}
+	}
+	w.section("Repositories at", t)
+}
+
+func (w statusWriter) swept(s tagwatch.Sweep) string {
+	if s.At.IsZero() {
+		return "not swept yet"
+	}
+	text := fmt.Sprintf("%s swept %s in %s", repositories(s.Repositories), ago(w.now, s.At), lasted(time.Duration(s.Took)))
+	if s.Points > 0 {
+		text += fmt.Sprintf(" for %s", count(s.Points, "point"))
+	}
+	if s.Failed > 0 {
+		text += fmt.Sprintf(", %d not readable", s.Failed)
+	}
+	return text
+}
+
+func repositories(n int) string {
+	if n == 1 {
+		return "1 repository"
+	}
+	return fmt.Sprintf("%d repositories", n)
+}
+
+// until says in how long something happens; nothing if it should have by now.
+func (w statusWriter) until(what string, at time.Time) string {
+	left := at.Sub(w.now)
+	if left <= 0 {
+		return ""
+	}
+	return what + " in " + lasted(left.Truncate(time.Second))
+}
