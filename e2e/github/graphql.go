@@ -70,8 +70,7 @@ func (s *Sim) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 // decideQuery finds the answer, limits and faults included.
 func (c *call) decideQuery(fault *Fault, authErr error) (answer, func()) {
 	s := c.sim
-	// A query is a POST that changes nothing, so it counts as a GET.
-	refusal, done := s.admit(c.token, http.MethodGet)
+	refusal, done := s.admit(c.token, c.Method, "graphql")
 	if refusal != nil {
 		return *refusal, done
 	}

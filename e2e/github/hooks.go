@@ -138,7 +138,7 @@ func (h *Hook) Held() []Delivery {
 	return copies(h.held)
 }
 
-// Deliveries are the attempts that came to an end, oldest first.
+// Deliveries are the attempts that came to an end, in the order in which they began.
 func (h *Hook) Deliveries() []Delivery {
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
@@ -362,7 +362,7 @@ func (d *Delivery) attempt() {
 	h, s := d.hook, d.hook.sim
 	ctx, cancel := context.WithTimeout(s.ctx, s.opts.HookTimeout)
 	defer cancel()
-	begin := time.Now()
+	at, begin := s.Now(), time.Now()
 	header, code, response := http.Header{}, 0, ""
 	req, err := h.request(ctx, d)
 	if err == nil {
@@ -387,8 +387,13 @@ func (d *Delivery) attempt() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.At, d.Took, d.Header, d.Code, d.Status, d.Response = s.now(), time.Since(begin), header, code, status, response
-	h.deliveries = append(h.deliveries, d)
+	d.At, d.Took, d.Header, d.Code, d.Status, d.Response = at, time.Since(begin), header, code, status, response
+	// They are in the order in which they began, not ended.
+	i := len(h.deliveries)
+	for i > 0 && h.deliveries[i-1].At.After(at) {
+		i--
+	}
+	h.deliveries = slices.Insert(h.deliveries, i, d)
 }
 
 // request is the call of the hook.

@@ -24,7 +24,7 @@ type limits struct {
 	primary   LimitForm
 	secondary LimitForm
 	buckets   map[string]*bucket // by who and resource
-	minutes   map[string]*minute // by who
+	minutes   map[string]*minute // by who and resource
 	running   map[string]int     // requests under way, by who
 }
 
@@ -35,10 +35,12 @@ type bucket struct {
 	reset       time.Time
 }
 
-// minute is what was used in one minute.
+// minute is what was used in one minute, and in one hour.
 type minute struct {
 	ends             time.Time
 	points, contents int
+	hourEnds         time.Time
+	hourContents     int
 }
 
 func newLimits(on bool) limits {
@@ -127,30 +129,45 @@ func (b *bucket) json(skew time.Duration) fields {
 
 // The bounds of the secondary limits.
 const (
-	maxRunning  = 100
-	maxPoints   = 900 // per minute
-	maxContents = 80  // per minute
+	maxRunning      = 100
+	maxPoints       = 900  // of REST per minute
+	maxQueryPoints  = 2000 // of GraphQL per minute
+	maxContents     = 80   // per minute
+	maxHourContents = 500
 )
 
 // admit counts a request for the secondary limits, and says no with an answer. The
 // caller calls done when an admitted request has ended.
-func (s *Sim) admit(t *Token, method string) (refusal *answer, done func()) {
+func (s *Sim) admit(t *Token, method, resource string) (refusal *answer, done func()) {
 	if !s.opts.Secondary {
 		return nil, func() {}
 	}
 	who := budgetOf(t)
-	m := s.limits.minutes[who]
-	if m == nil || !s.now().Before(m.ends) {
-		m = &minute{ends: s.now().Add(time.Minute)}
-		s.limits.minutes[who] = m
+	m := s.limits.minutes[who+"/"+resource]
+	if m == nil {
+		m = &minute{}
+		s.limits.minutes[who+"/"+resource] = m
 	}
-	if method == http.MethodGet || method == http.MethodHead {
+	if now := s.now(); !now.Before(m.ends) {
+		m.ends, m.points, m.contents = now.Add(time.Minute), 0, 0
+		if !now.Before(m.hourEnds) {
+			m.hourEnds, m.hourContents = now.Add(time.Hour), 0
+		}
+	}
+	most := maxPoints
+	switch {
+	case resource == "graphql":
+		// A query is a POST that changes nothing.
 		m.points++
-	} else {
+		most = maxQueryPoints
+	case method == http.MethodGet || method == http.MethodHead:
+		m.points++
+	default:
 		m.points += 5
 		m.contents++
+		m.hourContents++
 	}
-	if s.limits.running[who] >= maxRunning || m.points > maxPoints || m.contents > maxContents {
+	if s.limits.running[who] >= maxRunning || m.points > most || m.contents > maxContents || m.hourContents > maxHourContents {
 		a := s.limits.secondary.secondaryAnswer()
 		return &a, func() {}
 	}

@@ -124,7 +124,7 @@ func (s *Sim) serveREST(w http.ResponseWriter, r *http.Request, route route) {
 // decide finds the answer, limits and faults included.
 func (c *call) decide(route route, fault *Fault, authErr error) (answer, func()) {
 	s := c.sim
-	refusal, done := s.admit(c.token, c.Method)
+	refusal, done := s.admit(c.token, c.Method, "core")
 	if refusal != nil {
 		return *refusal, done
 	}

@@ -401,6 +401,17 @@ func Test16SecondaryLimit(t *testing.T) {
 			t.Fatalf("%d. request in a minute: %d, want %d", i+1, resp.StatusCode, want)
 		}
 	}
+	if _, resp := ask(t, sim, alice, "{viewer{login}}", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("GraphQL counts by itself: %d", resp.StatusCode)
+	}
+	sim.Advance(time.Minute)
+	commit := sim.Repo("acme/web").Commit(github.Files{"a": "c"}).ID
+	for i := range 81 {
+		resp, _ := do(t, http.MethodPost, sim.API()+"repos/acme/web/statuses/"+commit, alice, map[string]string{"state": "success"})
+		if want := map[bool]int{true: http.StatusForbidden, false: http.StatusCreated}[i == 80]; resp.StatusCode != want {
+			t.Fatalf("%d. status in a minute: %d, want %d", i+1, resp.StatusCode, want)
+		}
+	}
 	sim.Advance(time.Minute)
 	if resp, _ := get(t, sim.API()+"repos/acme/web/tags", alice); resp.StatusCode != http.StatusOK {
 		t.Errorf("a minute later: %d", resp.StatusCode)

@@ -5,7 +5,19 @@
 //
 // REST, GraphQL, git and webhooks tell of one state, so that a test states what
 // happens (a tag is pushed, a repository renamed) and then looks at what its
-// service made of it. All methods may be called concurrently.
+// service made of it:
+//
+//	sim, err := github.Start(github.Options{})
+//	token := sim.PersonalToken("alice").Value() // for the service, with sim.API()
+//	sim.Hook(github.HookConfig{URL: webhooks, Secret: secret, Org: "acme"})
+//
+//	web := sim.Repo("acme/web")
+//	commit := web.Commit(github.Files{".tagship.yaml": recipe})
+//	web.TagAnnotated("v1.0.0", commit)
+//	sim.Misbehave(github.Fault{Repo: "acme/web", Status: 502, Times: 3})
+//	web.MoveTag("v1.0.0", web.Commit(github.Files{"other": "thing"}))
+//
+// All methods may be called concurrently.
 package github
 
 import (
@@ -32,8 +44,8 @@ type Options struct {
 	Dir string
 	// Seed makes what is random repeatable.
 	Seed uint64
-	// Secondary turns on the secondary limits: 100 requests at once, 900 points and
-	// 80 new contents per minute.
+	// Secondary turns on the secondary limits: 100 requests at once, 900 points of
+	// REST, 2,000 of GraphQL and 80 new contents per minute, 500 new contents per hour.
 	Secondary bool
 	// Skew is how far its clock is ahead of everybody's.
 	Skew time.Duration
