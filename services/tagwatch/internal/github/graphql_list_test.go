@@ -296,7 +296,7 @@ func TestGraphQLPagesChangeMeanwhile(t *testing.T) {
 	s, host := newHub(t, ListGraphQL, big)
 	changes := 1
 	s.graphql = func(_ http.ResponseWriter, asked []hubAsk) bool {
-		if asked[0].after == "200" && changes > 0 {
+		if asked[0].after > "v1.0.2" && changes > 0 {
 			changes--
 			big.tags = append(big.tags, light("v0.9", 900+len(big.tags)))
 		}
@@ -306,7 +306,7 @@ func TestGraphQLPagesChangeMeanwhile(t *testing.T) {
 
 	changes = 100
 	s.graphql = func(_ http.ResponseWriter, asked []hubAsk) bool {
-		if asked[0].after == "200" {
+		if asked[0].after > "v1.0.2" {
 			big.tags = append(big.tags, light(fmt.Sprintf("v0.%d", len(big.tags)), 900+len(big.tags)))
 		}
 		return false
@@ -340,6 +340,45 @@ func TestGraphQLLimitEndsTheSweep(t *testing.T) {
 	}
 	if len(s.queries) > queriesAtOnce {
 		t.Errorf("GitHub was asked %d times", len(s.queries))
+	}
+}
+
+// An older Enterprise server may not know what the query asks for.
+func TestGraphQLQueryThatIsNotTaken(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for i := range 500 {
+		names = append(names, fmt.Sprintf("acme/r%d", i))
+	}
+	s, host := newHub(t, ListGraphQL)
+	s.graphql = func(w http.ResponseWriter, _ []hubAsk) bool {
+		writeJSON(w, map[string]any{"errors": []any{map[string]any{"path": []any{"query", "r0", "refs"},
+			"extensions": map[string]any{"code": "undefinedField"}, "message": "Field 'refs' doesn't exist on type 'Repository'"}}})
+		return true
+	}
+	for i, o := range listed(t, host, asking(names...)...) {
+		if o.err == nil || !strings.Contains(o.err.Error(), "'refs' doesn't exist") {
+			t.Fatalf("%s: %v", names[i], o.err)
+		}
+	}
+	if len(s.queries) > queriesAtOnce {
+		t.Errorf("GitHub was asked %d times", len(s.queries))
+	}
+}
+
+func TestThoseThatFailedComeLast(t *testing.T) {
+	t.Parallel()
+	_, host := newHub(t, ListGraphQL)
+	asks := asking("acme/a", "acme/b", "acme/c", "acme/d")
+	asks[0].Failing, asks[2].Failing = true, true
+	for _, lookups := range host.byClient(t.Context(), asks, nil) {
+		var names []string
+		for _, l := range lookups {
+			names = append(names, l.name)
+		}
+		if want := []string{"acme/b", "acme/d", "acme/a", "acme/c"}; !slices.Equal(names, want) {
+			t.Errorf("asked for as %v, want %v", names, want)
+		}
 	}
 }
 

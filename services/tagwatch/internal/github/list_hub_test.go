@@ -182,24 +182,28 @@ func writeJSON(w http.ResponseWriter, v any) {
 	}
 }
 
-// page is a page of tags as GraphQL gives it: by date they come as they are in
-// the hub, newest last; by name they are sorted.
+// page is a page of tags as GraphQL gives it: by name they are sorted; by date the
+// newest in the hub come first, and another page is of another order.
 func (r *hubRepo) page(ask hubAsk) map[string]any {
 	tags := slices.Clone(r.tags)
 	if ask.field == "ALPHABETICAL" {
 		slices.SortFunc(tags, func(a, b hubTag) int { return strings.Compare(a.name, b.name) })
-	} else {
+	} else if ask.after == "" {
 		slices.Reverse(tags)
 	}
-	from, _ := strconv.Atoi(ask.after)
+	from := 1 + slices.IndexFunc(tags, func(t hubTag) bool { return t.name == ask.after })
 	to := min(from+100, len(tags))
+	end := ""
+	if to > from {
+		end = tags[to-1].name
+	}
 	nodes := []any{}
 	for _, tag := range tags[from:to] {
 		nodes = append(nodes, map[string]any{"name": tag.name, "target": tag.target(0)})
 	}
 	return map[string]any{"databaseId": r.id, "nameWithOwner": r.names[0], "refs": map[string]any{
 		"totalCount": len(tags), "nodes": nodes,
-		"pageInfo": map[string]any{"hasNextPage": to < len(tags), "endCursor": strconv.Itoa(to)},
+		"pageInfo": map[string]any{"hasNextPage": to < len(tags), "endCursor": end},
 	}}
 }
 

@@ -78,15 +78,15 @@ func TestRESTUnchanged(t *testing.T) {
 	if want := []string{"/repositories/7/git/matching-refs/tags"}; !slices.Equal(s.paths, want) {
 		t.Errorf("asked for %v, want %v", s.paths, want)
 	}
+	for _, mark := range []string{"first 7 200 abc 5", strings.Replace(ask.Mark, "token", "other", 1), "rubbish"} {
+		if o := again(watch.Ask{Repo: ask.Repo, Mark: mark}); o.err != nil || o.listing.Unchanged {
+			t.Errorf("mark %q: %+v", mark, o)
+		}
+	}
 	// An empty list looks the same in every repository.
 	repo.tags = nil
 	if o := again(watch.Ask{Repo: ask.Repo, Mark: got[1].listing.Mark}); o.listing.Unchanged {
 		t.Error("another repository's mark is taken")
-	}
-	for _, mark := range []string{"first 7 200 abc 5", `etag 7 other W/"x"`, "rubbish"} {
-		if o := again(watch.Ask{Repo: ask.Repo, Mark: mark}); o.err != nil || o.listing.Unchanged {
-			t.Errorf("mark %q: %+v", mark, o)
-		}
 	}
 	repo.tags = []hubTag{light("v9", 9)}
 	repo.names = []string{"acme/safari", "acme/zoo"}
@@ -142,6 +142,11 @@ func TestRESTKeepsTagsOnly(t *testing.T) {
 		`[{"ref":"refs/tagsoup/v0","object":{"sha":%[1]q}},{"ref":"refs/tags/heads/main","object":{"sha":%[1]q,"type":"commit"}}]`, oid(1))))
 	if want := []watch.Tag{{Name: "heads/main", Object: oid(1), Commit: oid(1)}}; err != nil || !cmp.Equal(list.tags, want) {
 		t.Errorf("%v, %v, want %v", list.tags, err, want)
+	}
+	for _, body := range []string{"", "[", `[{"ref":"refs/tags/v1","object":{"sha":"` + oid(1) + `"}}`} {
+		if list, err := readRefs(strings.NewReader(body)); err == nil {
+			t.Errorf("%q is taken for %v", body, list.tags)
+		}
 	}
 }
 
