@@ -32,6 +32,7 @@ type store struct {
 	leases  map[string]bool
 
 	writes int
+	reads  int
 	// crashAt is the write at which the process is killed, 0 for never; after
 	// tells whether the write itself has taken effect by then.
 	crashAt int
@@ -56,6 +57,13 @@ func (s *store) write(do func() error) error {
 		return errors.Join(do(), errKilled)
 	}
 	return errKilled
+}
+
+// counted is how often it was written to and read.
+func (s *store) counted() (writes, reads int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes, s.reads
 }
 
 func (s *store) restart() { s.crashAt = 0 }
@@ -98,6 +106,7 @@ func (s *store) Last(_ context.Context, subject string) (events.Recorded, error)
 func (s *store) Get(_ context.Context, key string) ([]byte, uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reads++
 	if value, ok := s.table[key]; ok {
 		return value, 1, nil
 	}
@@ -121,6 +130,7 @@ func (s *store) Create(_ context.Context, key string, value []byte) error {
 func (s *store) All(_ context.Context, prefix string) (map[string][]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reads++
 	values := maps.Clone(s.table)
 	maps.DeleteFunc(values, func(key string, _ []byte) bool { return !strings.HasPrefix(key, prefix+".") })
 	return values, nil
@@ -209,6 +219,7 @@ func (s *store) status(t *testing.T, app string) Status {
 // repository is a repository in memory.
 type repository struct {
 	name, id string
+	was      string // its name before, which leads to it still
 
 	mu       sync.Mutex
 	commits  map[string]string            // by tag
@@ -315,6 +326,16 @@ func (r *repository) list(ctx context.Context, f *forge, mark string) (Listing, 
 	return listing, nil
 }
 
+// mustList lists the tags as a host does.
+func (r *repository) mustList(t *testing.T) Listing {
+	t.Helper()
+	listing, err := r.list(t.Context(), &forge{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listing
+}
+
 func markOf(tags []Tag) string {
 	sorted := slices.SortedFunc(slices.Values(tags), func(a, b Tag) int { return strings.Compare(a.Name, b.Name) })
 	return commitOf(fmt.Sprint(sorted))
@@ -333,6 +354,9 @@ type forge struct {
 	owned    []Owned
 	unsigned map[string]error // what verifying a tag fails with
 	calls    [][]Ask          // of List
+
+	directory   error // what Owned fails with
+	directories int   // how often Owned was called
 }
 
 var (
@@ -351,7 +375,7 @@ func (f *forge) repository(repo Repo) (*repository, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.repos {
-		if repo.ID != "" && r.id == repo.ID || repo.ID == "" && r.name == repo.Name {
+		if repo.ID != "" && r.id == repo.ID || repo.ID == "" && (r.name == repo.Name || r.was == repo.Name) {
 			return r, nil
 		}
 	}
@@ -383,6 +407,13 @@ func (f *forge) List(ctx context.Context, asks []Ask, found func(i int, listing 
 		r := <-results
 		found(r.i, r.listing, r.err)
 	}
+}
+
+// called are the calls of List so far.
+func (f *forge) called() [][]Ask {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls)
 }
 
 func (f *forge) Find(_ context.Context, repo Repo, tag string) (Tag, error) {
@@ -433,7 +464,8 @@ func (f *forge) Verify(_ context.Context, _ Repo, tag Tag) error {
 func (f *forge) Owned(context.Context, string) ([]Owned, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.owned), nil
+	f.directories++
+	return slices.Clone(f.owned), f.directory
 }
 
 type closer struct{ *bytes.Reader }

@@ -105,8 +105,13 @@ func (w *Watcher) know(a *watched, r repoRecord) {
 	}
 }
 
+// strangerError says that a repository is not the one that the app is about.
+type strangerError struct{ reason string }
+
+func (e *strangerError) Error() string { return e.reason }
+
 // identify finds out which repository a listing is of, and returns its record.
-// The error says so if it is another than the app is about.
+// The error is a [*strangerError] if it is another than the app is about.
 func (w *Watcher) identify(ctx context.Context, a *watched, seen Repo) (repoRecord, error) {
 	for {
 		before := *a.known.Load()
@@ -147,14 +152,14 @@ func (a *watched) identified(before repoRecord, seen Repo) (repoRecord, error) {
 	bothKnown := before.ID != "" && seen.ID != ""
 	switch {
 	case a.Repo.ID != "" && seen.ID != "" && a.Repo.ID != seen.ID:
-		return before, fmt.Errorf("%s is the repository with the ID %s, but repo_id says %s; correct one of them", configured, seen.ID, a.Repo.ID)
+		return before, &strangerError{fmt.Sprintf("%s is the repository with the ID %s, but repo_id says %s; correct one of them", configured, seen.ID, a.Repo.ID)}
 	case !before.known():
 		return anew, nil
 	case bothKnown && before.ID == seen.ID, !bothKnown && before.Configured == configured:
 		return same, nil
 	case bothKnown && before.Configured == configured && a.Repo.ID == "":
-		return before, fmt.Errorf("%s is another repository than it was: its ID is %s, and was %s, so somebody gave its name to another; nothing of it is released. If that is meant, set repo_id: %q",
-			configured, seen.ID, before.ID, seen.ID)
+		return before, &strangerError{fmt.Sprintf("%s is another repository than it was: its ID is %s, and was %s, so somebody gave its name to another; nothing of it is released. If that is meant, set repo_id: %q",
+			configured, seen.ID, before.ID, seen.ID)}
 	}
 	if anew.Origin == before.Origin && seen.ID != "" {
 		anew.Origin += "#" + seen.ID // what is on record of the other one is not about this one

@@ -90,12 +90,14 @@ func (w *Watcher) receive(ctx context.Context, a *watched, asked ask, heard read
 		return findings{}, err
 	}
 	repo, err := w.identify(ctx, a, heard.listing.Repo)
+	a.byName.Store(false)
+	if stranger := new(strangerError); errors.As(err, &stranger) {
+		a.reused = stranger.reason
+	}
 	if err != nil {
-		a.reused = err.Error()
 		return findings{}, err
 	}
 	a.reused = ""
-	a.byName.Store(false)
 	s := &survey{w: w, a: a, asked: asked, repo: repo, where: a.where(), began: heard.began}
 	since, err = s.settleListing(ctx, heard.listing)
 	if err == nil {

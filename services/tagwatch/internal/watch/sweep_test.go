@@ -2,11 +2,17 @@ package watch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 )
 
 // run runs a watcher inside a synctest bubble until the test ends.
@@ -132,4 +138,276 @@ func TestShutdownIsNoFailure(t *testing.T) {
 			t.Errorf("the shutdown left %v", s.table)
 		}
 	})
+}
+
+// fleet adds apps app0 to app<n-1>, each on a repository of its own.
+func fleet(n int) setup {
+	return func(a *App, o *Options) {
+		f := a.Host.(*forge)
+		for i := range n {
+			r := numbered(fmt.Sprintf("acme/app%d", i), fmt.Sprint(1000+i), "v1")
+			f.repos = append(f.repos, r)
+			o.Apps = append(o.Apps, App{Name: fmt.Sprintf("app%d", i), Host: f, Repo: Repo{Name: r.name}, Choice: a.Choice})
+		}
+	}
+}
+
+func TestOneSweepAsksForAllAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		var f *forge
+		w := newWatcher(t, s, r, fleet(20), func(a *App, o *Options) {
+			f = a.Host.(*forge)
+			f.marks = true
+			again := *a
+			again.Name = "again" // a second app on the same repository
+			o.Apps = append(o.Apps, again)
+		})
+		run(t, w)
+		pass(time.Second)
+		if calls := f.called(); len(calls) != 1 || len(calls[0]) != 21 {
+			t.Fatalf("asked in %d calls, expected one for 21 repositories", len(calls))
+		}
+		_, before := s.counted()
+		pass(10 * time.Minute)
+		calls := f.called()
+		if _, reads := s.counted(); len(calls) != 21 || reads != before {
+			t.Errorf("asked in %d calls with %d reads in 10 minutes, expected 21 and none", len(calls), reads-before)
+		}
+		for _, ask := range calls[len(calls)-1] {
+			if ask.Mark == "" || ask.Failing {
+				t.Errorf("asked for %+v, expected a mark", ask)
+			}
+		}
+		r.push("v2")
+		pass(31 * time.Second)
+		if got := s.seen(); len(got) != 2 {
+			t.Errorf("seen %v, expected v2 of both apps", got)
+		}
+		status := w.Sweeps()[0]
+		if status.Leader != "one" || status.Sweep.Repositories != 21 || status.Sweep.Changed != 1 || status.Sweep.Failed != 0 || !status.Next.After(status.Sweep.At) {
+			t.Errorf("the sweep is told as %+v", status)
+		}
+		var written HostStatus
+		if err := json.Unmarshal(s.table[HostKey(forgeName)], &written); err != nil || written.Sweep != status.Sweep {
+			t.Errorf("on record is %+v, %v", written, err)
+		}
+	})
+}
+
+// TestTakeover has one replica lead and another stand by, and stops the first.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		f := &forge{repos: []*repository{r}, marks: true}
+		many := func(a *App, o *Options) {
+			a.Host = f
+			fleet(20)(a, o)
+			f.repos = f.repos[:21] // those of the first replica
+		}
+		first := newWatcher(t, s, r, many)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- first.Run(ctx) }()
+		pass(time.Second)
+		second := newWatcher(t, s, r, many, func(_ *App, o *Options) { o.Replica = "two" })
+		run(t, second)
+		pass(time.Minute)
+		calls := len(f.called())
+		if !second.WatchesRepo(forgeName, Repo{ID: "1003"}) {
+			t.Error("who stands by does not know the repositories by their IDs")
+		}
+		r.push("v2")
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		_, before := s.counted()
+		pass(6 * time.Second)
+		since := f.called()[calls:]
+		if got := s.seen(); len(got) != 1 || len(since) != 1 {
+			t.Fatalf("after the takeover seen %v in %d calls, expected v2 in one", got, len(since))
+		}
+		if _, reads := s.counted(); reads-before > 6 {
+			t.Errorf("the takeover took %d reads for 21 apps", reads-before)
+		}
+		full := 0
+		for _, ask := range since[0] {
+			if ask.Mark == "" {
+				full++
+			}
+		}
+		if full != 0 {
+			t.Errorf("%d repositories were listed anew", full)
+		}
+	})
+}
+
+func TestBudgetEndsUntilAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		w := newWatcher(t, s, r)
+		run(t, w)
+		pass(time.Second)
+		r.mu.Lock()
+		r.down = &LimitError{Until: time.Now().Add(20 * time.Minute), Reason: "rate limit"}
+		r.mu.Unlock()
+		pass(19 * time.Minute)
+		looks := r.looks()
+		if looks != 2 {
+			t.Errorf("%d looks, expected none while the host wants no requests", looks)
+		}
+		r.mu.Lock()
+		r.down = nil
+		r.mu.Unlock()
+		pass(5 * time.Minute)
+		if more := r.looks() - looks; more < 6 {
+			t.Errorf("%d looks in the minutes after, expected about eight", more)
+		}
+		if got := s.status(t, "web"); got.Error != "" {
+			t.Errorf("status is %+v", got)
+		}
+	})
+}
+
+func TestSlowSourceDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository()
+		r.onFetch = func(ctx context.Context, _ string) {
+			select {
+			case <-time.After(time.Hour):
+			case <-ctx.Done():
+			}
+		}
+		w := newWatcher(t, s, r, fleet(3))
+		run(t, w)
+		pass(time.Second)
+		r.push("v1")
+		pass(time.Minute)
+		f := w.app("web").Host.(*forge)
+		f.repos[2].push("v2")
+		pass(time.Minute)
+		if diff := cmp.Diff([]string{"v2"}, s.seen()); diff != "" {
+			t.Errorf("seen while a source is fetched for an hour (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLostAccessIsOneAppsTrouble(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		w := newWatcher(t, s, r, fleet(3))
+		run(t, w)
+		pass(time.Minute)
+		f := w.app("web").Host.(*forge)
+		f.mu.Lock()
+		lost := f.repos[1]
+		f.repos = append(f.repos[:1:1], f.repos[2:]...)
+		f.mu.Unlock()
+		f.repos[1].push("v2")
+		pass(time.Minute)
+		if got := s.status(t, "app0"); !strings.Contains(got.Error, "is not there") {
+			t.Errorf("the status of the lost one is %+v", got)
+		}
+		if diff := cmp.Diff([]string{"v2"}, s.seen()); diff != "" {
+			t.Errorf("seen of the others (-want +got):\n%s", diff)
+		}
+		f.mu.Lock()
+		f.repos = append(f.repos, lost)
+		f.mu.Unlock()
+		pass(20 * time.Minute)
+		if got := s.status(t, "app0"); got.Error != "" {
+			t.Errorf("the status of the one that is back is %+v", got)
+		}
+		if got := s.said("tag.deleted", "tag.moved"); len(got) != 0 {
+			t.Errorf("said %v", got)
+		}
+	})
+}
+
+// quiet is a host whose repositories never change.
+type quiet struct{ *forge }
+
+func (quiet) List(_ context.Context, asks []Ask, found func(i int, listing Listing, err error)) {
+	for i, ask := range asks {
+		listing := Listing{Repo: Repo{Name: ask.Repo.Name, ID: "id of " + ask.Repo.Name}, Mark: "an opaque mark of about forty bytes or so", Unchanged: ask.Mark != ""}
+		if !listing.Unchanged {
+			listing.Tags = []Tag{{Name: "v1", Object: commitOf("v1"), Commit: commitOf("v1")}}
+		}
+		found(i, listing, nil)
+	}
+}
+
+// tagless is a store in which no tag has a record, which the one in memory would
+// take long to find out for each app.
+type tagless struct{ *store }
+
+func (s tagless) All(ctx context.Context, prefix string) (map[string][]byte, error) {
+	if strings.HasPrefix(prefix, "tag.") {
+		return nil, nil
+	}
+	return s.store.All(ctx, prefix)
+}
+
+func (s *store) records() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.table)
+}
+
+// size is about how many bytes the table takes.
+func (s *store) size() (bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, value := range s.table {
+		bytes += int64(len(key) + cap(value) + 48)
+	}
+	return bytes
+}
+
+// TestTenThousandApps measures what an app costs while nothing happens. It does
+// not run beside other tests, which would be measured with it.
+func TestTenThousandApps(t *testing.T) { //nolint:paralleltest // it measures the heap
+	const n, most = 10_000, 3 << 10
+	s := newStore()
+	f := quiet{&forge{}}
+	synctest.Test(t, func(t *testing.T) {
+		before := heap()
+		w := newWatcher(t, s, newRepository(), func(a *App, o *Options) {
+			a.Host, o.Log, o.Table = f, zap.NewNop(), tagless{s}
+			for i := range n {
+				o.Apps = append(o.Apps, App{Name: fmt.Sprintf("app%d", i), Host: f, Repo: Repo{Name: fmt.Sprintf("acme/app%d", i)}, Choice: a.Choice})
+			}
+		})
+		run(t, w)
+		pass(2 * time.Minute)
+		if got := s.records(); got != 3*(n+1)+1 {
+			t.Fatalf("%d records, expected a repository, a baseline and a status for each app, and the host", got)
+		}
+		goroutines := runtime.NumGoroutine()
+		cost := (heap() - before - s.size()) / n // what the store holds is the server's memory
+		t.Logf("%d bytes per app, %d goroutines", cost, goroutines)
+		if cost > most || goroutines > 50 {
+			t.Errorf("an app takes %d bytes, and there are %d goroutines; expected at most %d and 50", cost, goroutines, most)
+		}
+		writes, reads := s.counted()
+		pass(5 * time.Minute)
+		if w, r := s.counted(); w-writes > 11 || r != reads {
+			t.Errorf("%d writes and %d reads in ten sweeps at which nothing happened", w-writes, r-reads)
+		}
+		runtime.KeepAlive(w)
+	})
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
