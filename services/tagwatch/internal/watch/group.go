@@ -41,6 +41,7 @@ type group struct {
 	since time.Time // when the group was first seen, guarded by turn; zero if that is not known
 	// discovered is when the last look at the owner that succeeded began.
 	discovered atomic.Pointer[time.Time]
+	adopted    time.Time // when the last look because of a hook began, guarded by turn
 	// without are repositories that were looked for and are not the group's, guarded by turn.
 	without map[Repo]bool
 	status  *Status // as last written, guarded by turn; nil if that is not known
@@ -119,9 +120,10 @@ func (w *Watcher) adopt(ctx context.Context, g *group, repo Repo, heard time.Tim
 	if g.without[repo] || last != nil && w.clock.surelyAfter(last.Add(-hookLag), heard) {
 		return nil
 	}
-	if last != nil && time.Since(*last) < adoptPause {
-		return events.Snooze(adoptPause-time.Since(*last), "which repositories there are was found out a moment ago")
+	if pause := adoptPause - time.Since(g.adopted); pause > 0 {
+		return events.Snooze(pause, "which repositories there are was found out a moment ago")
 	}
+	g.adopted = time.Now()
 	if err := w.discoverNow(ctx, g); err != nil {
 		return err
 	}
