@@ -1,6 +1,8 @@
 package github
 
 import (
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 )
@@ -13,6 +15,8 @@ func gitRoutes() []route {
 		{pattern: "GET /repos/{owner}/{repo}/git/refs/{ref...}", permission: "contents", level: "read", repo: getRefs},
 		{pattern: "GET /repos/{owner}/{repo}/git/tags/{sha}", permission: "contents", level: "read", repo: getTag},
 		{pattern: "GET /repos/{owner}/{repo}/git/commits/{sha}", permission: "contents", level: "read", repo: getGitCommit},
+		{pattern: "GET /repos/{owner}/{repo}/git/trees/{sha}", permission: "contents", level: "read", repo: getTree},
+		{pattern: "GET /repos/{owner}/{repo}/git/blobs/{sha}", permission: "contents", level: "read", repo: getBlob},
 	}
 }
 
@@ -96,6 +100,38 @@ func getGitCommit(c *call, r *Repo) answer {
 		return notFound()
 	}
 	return ok(o.commitJSON(r))
+}
+
+// getTree gives a tree: its own, or that of a commit.
+func getTree(c *call, r *Repo) answer {
+	o := r.objects[c.PathValue("sha")]
+	if o != nil && o.Type == TypeCommit {
+		o = o.Target
+	}
+	if o == nil || o.Type != TypeTree {
+		return notFound()
+	}
+	list := []fields{}
+	for _, e := range o.entries {
+		kind := TypeCommit // of a submodule
+		if e.object != nil {
+			kind = e.object.Type
+		}
+		list = append(list, fields{"path": e.name, "mode": fmt.Sprintf("%06s", e.mode), "type": kind, "sha": e.id})
+	}
+	return ok(fields{"sha": o.ID, "url": r.url() + "/git/trees/" + o.ID, "tree": list, "truncated": false})
+}
+
+// getBlob gives the content of a file.
+func getBlob(c *call, r *Repo) answer {
+	o := r.objects[c.PathValue("sha")]
+	if o == nil || o.Type != TypeBlob {
+		return notFound()
+	}
+	return ok(fields{
+		"sha": o.ID, "node_id": nodeID("B", r.id), "url": r.url() + "/git/blobs/" + o.ID, "size": len(o.content),
+		"encoding": "base64", "content": base64.StdEncoding.EncodeToString([]byte(o.content)),
+	})
 }
 
 func (o *Object) personJSON() fields {
