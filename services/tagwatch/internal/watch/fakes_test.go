@@ -23,7 +23,7 @@ import (
 )
 
 // store is the record, the table and the sources in memory, with the rules that
-// the real ones keep. Its writes can be made to fail, as a crash would.
+// the real ones keep.
 type store struct {
 	mu      sync.Mutex
 	facts   []events.Fact
@@ -33,10 +33,6 @@ type store struct {
 
 	writes int
 	reads  int
-	// crashAt is the write at which the process is killed, 0 for never; after
-	// tells whether the write itself has taken effect by then.
-	crashAt int
-	after   bool
 }
 
 var errKilled = errors.New("killed")
@@ -45,18 +41,11 @@ func newStore() *store {
 	return &store{table: map[string][]byte{}, sources: map[string]bool{}, leases: map[string]bool{}}
 }
 
-// write does one write. Once killed, a process writes no more.
 func (s *store) write(do func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writes++
-	switch {
-	case s.crashAt == 0 || s.writes < s.crashAt:
-		return do()
-	case s.writes == s.crashAt && s.after:
-		return errors.Join(do(), errKilled)
-	}
-	return errKilled
+	return do()
 }
 
 // counted is how often it was written to and read.
@@ -65,8 +54,6 @@ func (s *store) counted() (writes, reads int) {
 	defer s.mu.Unlock()
 	return s.writes, s.reads
 }
-
-func (s *store) restart() { s.crashAt = 0 }
 
 type causeKey struct{}
 
@@ -167,6 +154,56 @@ func (s *store) Hold(ctx context.Context, key string, work func(ctx context.Cont
 		delete(s.leases, key)
 	}()
 	return work(ctx)
+}
+
+// mortal is a store as one process has it, which is killed at one of its writes.
+type mortal struct {
+	*store
+
+	mu     sync.Mutex
+	writes int
+	// crashAt is the write at which the process is killed, 0 for never; after
+	// tells whether the write itself has taken effect by then.
+	crashAt int
+	after   bool
+}
+
+// process is a setup for a process that the store is killed with.
+func (m *mortal) process(_ *App, o *Options) { o.Record, o.Table, o.Sources = m, m, m }
+
+// write does one write. Once killed, a process writes no more.
+func (m *mortal) write(do func() error) error {
+	m.mu.Lock()
+	m.writes++
+	n := m.writes
+	m.mu.Unlock()
+	switch {
+	case m.crashAt == 0 || n < m.crashAt:
+		return do()
+	case n == m.crashAt && m.after:
+		return errors.Join(do(), errKilled)
+	}
+	return errKilled
+}
+
+func (m *mortal) Publish(ctx context.Context, f events.Fact, fences ...events.Fence) (stored events.Stored, err error) {
+	err = m.write(func() (err error) {
+		stored, err = m.store.Publish(ctx, f, fences...)
+		return err
+	})
+	return stored, err
+}
+
+func (m *mortal) Put(ctx context.Context, key string, value []byte) error {
+	return m.write(func() error { return m.store.Put(ctx, key, value) })
+}
+
+func (m *mortal) Create(ctx context.Context, key string, value []byte) error {
+	return m.write(func() error { return m.store.Create(ctx, key, value) })
+}
+
+func (m *mortal) PutSource(ctx context.Context, digest string, r io.Reader) error {
+	return m.write(func() error { return m.store.PutSource(ctx, digest, r) })
 }
 
 // said lists the subjects of the facts of some kinds, in order.

@@ -321,7 +321,7 @@ func TestHooksAndLooksRace(t *testing.T) {
 			})
 		}
 		work.Go(func() {
-			for range 50 {
+			for range 20 {
 				if _, err := w.Look(t.Context(), "web"); err != nil {
 					t.Error(err)
 				}

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -319,97 +318,6 @@ func TestManyTags(t *testing.T) {
 	r.push(want...)
 	if diff := cmp.Diff(want, mustLook(t, w)); diff != "" {
 		t.Errorf("found (-want +got):\n%s", diff)
-	}
-}
-
-// TestKilledAnywhere kills the process at each of its writes, before and after
-// it takes effect, pushes one more tag while it is down, and starts it again: no
-// old tag becomes a version, no new one is lost, and nothing is said twice.
-func TestKilledAnywhere(t *testing.T) {
-	t.Parallel()
-	type life func(t *testing.T, w *Watcher, r *repository)
-	ask := func(t *testing.T, w *Watcher, version string) error {
-		origin := events.Cause{Stream: "TAGS", Seq: 77}
-		_, err := w.Requested(context.WithValue(t.Context(), causeKey{}, &origin), events.Delivery[*events.Request]{Message: events.NewRequest(events.TagRequested, "", "web", version, "ann"), Origin: origin})
-		return err
-	}
-	for name, test := range map[string]struct {
-		setup  setup
-		before life // undisturbed
-		killed life
-		want   []string
-	}{
-		"first look": {nil, nil, nil, []string{"tag.seen.web.v9"}},
-		"backfill":   {backfill, nil, nil, []string{"tag.seen.web.v1", "tag.seen.web.v2", "tag.seen.web.v9"}},
-		"new, refused and moved": {nil,
-			func(t *testing.T, w *Watcher, r *repository) {
-				mustLook(t, w)
-				r.push("v3")
-				mustLook(t, w)
-			},
-			func(_ *testing.T, _ *Watcher, r *repository) {
-				r.push("v4", "v5")
-				r.files[commitOf("v5")] = map[string]string{"main.go": "x"}
-				r.move("v3", "evil")
-				r.move("v1", "evil")
-			},
-			[]string{"tag.seen.web.v3", "tag.moved.web.v1", "tag.moved.web.v3", "tag.seen.web.v4", "tag.refused.web.v5", "tag.seen.web.v9"}},
-		"request": {nil,
-			func(t *testing.T, w *Watcher, _ *repository) { mustLook(t, w) },
-			func(t *testing.T, w *Watcher, _ *repository) {
-				if err := ask(t, w, "v1"); err != nil && !errors.Is(err, errKilled) {
-					t.Error(err)
-				}
-			},
-			[]string{"tag.seen.web.v1", "tag.seen.web.v9"}},
-	} {
-		for _, after := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, write done %t", name, after), func(t *testing.T) {
-				t.Parallel()
-				for crash := 1; ; crash++ {
-					s, r := newStore(), newRepository("v1", "v2")
-					first := newWatcher(t, s, r)
-					if test.setup != nil {
-						first = newWatcher(t, s, r, test.setup)
-					}
-					if test.before != nil {
-						test.before(t, first, r)
-					}
-					s.writes, s.crashAt, s.after = 0, crash, after
-					if test.killed != nil {
-						test.killed(t, first, r)
-					}
-					// Its failure is the point; what it left is looked at below.
-					_, _ = first.Look(t.Context(), "web")
-					reached := s.writes >= crash
-					baselineKey := baselineKey(first.apps["web"], r.where())
-					hadBaseline := s.table[baselineKey] != nil
-					s.restart()
-					second := newWatcher(t, s, r)
-					if test.setup != nil {
-						second = newWatcher(t, s, r, test.setup)
-					}
-					if name == "request" {
-						if err := ask(t, second, "v1"); err != nil { // it is delivered again
-							t.Fatal(err)
-						}
-					}
-					if !hadBaseline {
-						mustLook(t, second) // there was no first look before this one
-					}
-					r.push("v9")
-					for range 2 {
-						mustLook(t, second)
-					}
-					if diff := cmp.Diff(test.want, s.said(events.KindTagSeen, events.KindTagMoved, events.KindTagRefused)); diff != "" {
-						t.Errorf("killed at write %d, said (-want +got):\n%s", crash, diff)
-					}
-					if !reached {
-						return
-					}
-				}
-			})
-		}
 	}
 }
 
