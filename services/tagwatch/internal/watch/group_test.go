@@ -104,6 +104,7 @@ func TestHookAdoptsANewRepository(t *testing.T) {
 		f, group := acme(site)
 		w := newWatcher(t, s, site, group)
 		discovered(t, w)
+		pass(time.Second)
 		fresh, plain := numbered("acme/fresh", "10", "v0.1.0"), numbered("acme/plain", "11", "v1")
 		f.repos = append(f.repos, fresh, plain)
 		f.owned = append(f.owned, Owned{Repo: Repo{Name: "acme/fresh", ID: "10"}, Created: time.Now()})
