@@ -45,7 +45,7 @@ func (a *account) update(kind resource, header http.Header, now time.Time) {
 	const jitter = time.Minute // the same window may be told a second apart
 	switch {
 	case a.resetThere.IsZero() || reset.After(a.resetThere.Add(jitter)):
-		a.limit, a.remaining, a.resetThere, a.reset = limit, remaining, reset, now.Add(left)
+		a.limit, a.remaining, a.resetThere, a.reset = limit, remaining, reset, now.Add(bounded(left))
 	case reset.After(a.resetThere.Add(-jitter)):
 		a.limit, a.remaining = limit, min(a.remaining, remaining)
 	}

@@ -52,8 +52,8 @@ func TestAccountTakesAnswersInAnyOrder(t *testing.T) {
 	}{
 		"as they were made":            {[][]string{at(4999, time.Hour), at(4998, time.Hour)}, 4998, time.Hour},
 		"an older one last":            {[][]string{at(4998, time.Hour), at(4999, time.Hour)}, 4998, time.Hour},
-		"the next window":              {[][]string{at(12, time.Minute), at(4999, 61*time.Minute)}, 4999, 61 * time.Minute},
-		"one of the window before":     {[][]string{at(4999, 61*time.Minute), at(12, time.Minute)}, 4999, 61 * time.Minute},
+		"the next window":              {[][]string{at(12, time.Minute), at(4999, 59*time.Minute)}, 4999, 59 * time.Minute},
+		"one of the window before":     {[][]string{at(4999, 59*time.Minute), at(12, time.Minute)}, 4999, 59 * time.Minute},
 		"a window told a second apart": {[][]string{at(4990, time.Hour), at(4995, time.Hour+time.Second)}, 4990, time.Hour},
 		"a window far ahead":           {[][]string{at(4990, time.Hour), at(1, 48*time.Hour)}, 4990, time.Hour},
 		"of another resource":          {[][]string{at(4990, time.Hour), append(at(1, time.Hour), "X-RateLimit-Resource: search")}, 4990, time.Hour},

@@ -184,34 +184,30 @@ func (l *limiter) admit(req *http.Request, kind resource) error {
 	return nil
 }
 
-// pace waits such that the limits of a minute are not reached.
+// pace waits such that the limits of a minute, and of an hour, are not reached.
 func (l *limiter) pace(req *http.Request, kind resource) error {
 	ctx := req.Context()
-	if kind == resourceGraphQL {
-		if err := wait(ctx, l.busy, 1, longestPaceGraphQL); err != nil {
-			return err
-		}
-		return wait(ctx, l.queries, 1, longestPaceGraphQL)
+	switch {
+	case kind == resourceGraphQL:
+		return l.wait(ctx, longestPaceGraphQL, share{l.busy, 1}, share{l.queries, 1})
+	case req.Method == http.MethodGet || req.Method == http.MethodHead:
+		return l.wait(ctx, longestPace, share{l.points, 1})
 	}
-	if req.Method == http.MethodGet || req.Method == http.MethodHead {
-		return wait(ctx, l.points, 1, longestPace)
-	}
-	if err := wait(ctx, l.hourly, 1, longestPace); err != nil {
-		return err
-	}
-	if err := wait(ctx, l.writes, 1, longestPace); err != nil {
-		return err
-	}
-	return wait(ctx, l.points, 5, longestPace)
+	return l.wait(ctx, longestPace, share{l.hourly, 1}, share{l.writes, 1}, share{l.points, 5})
 }
 
-// wait takes n of a pace, and waits until it may have them.
-func wait(ctx context.Context, pace *rate.Limiter, n int, longest time.Duration) error {
+// share is how much of a pace a request takes.
+type share struct {
+	pace *rate.Limiter
+	n    int
+}
+
+// wait takes all shares, and waits until it may have them. Where that takes too
+// long it takes none, since what is not sent must not count as sent.
+func (l *limiter) wait(ctx context.Context, longest time.Duration, shares ...share) error {
 	now := time.Now()
-	turn := pace.ReserveN(now, n)
-	delay := turn.DelayFrom(now)
+	delay := l.reserve(now, longest, shares)
 	if delay > longest {
-		turn.CancelAt(now)
 		return &watch.LimitError{Until: now.Add(delay), Reason: "more requests at once than GitHub allows; the rest waits"}
 	}
 	if delay == 0 {
@@ -223,9 +219,27 @@ func wait(ctx context.Context, pace *rate.Limiter, n int, longest time.Duration)
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		turn.Cancel()
 		return ctx.Err()
 	}
+}
+
+// reserve takes all shares if they can be had within a time, and tells when. The
+// lock is needed because a share is given back as a whole only while no other was
+// taken after it.
+func (l *limiter) reserve(now time.Time, longest time.Duration, shares []share) (delay time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	turns := make([]*rate.Reservation, len(shares))
+	for i, s := range shares {
+		turns[i] = s.pace.ReserveN(now, s.n)
+		delay = max(delay, turns[i].DelayFrom(now))
+	}
+	if delay > longest {
+		for _, turn := range turns {
+			turn.CancelAt(now)
+		}
+	}
+	return delay
 }
 
 // ask sends a request, and reads the answer.

@@ -304,6 +304,36 @@ func TestRequestsStayBelowTheLimitsOfAMinute(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotSentDoesNotCount makes far more reports at once than may be made.
+// Those that are turned away leave the hour's budget to those that come later.
+func TestWhatIsNotSentDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int64
+		c := tokenClient(t, func(w http.ResponseWriter, r *http.Request) {
+			sent.Add(1)
+			says(http.StatusOK, ok)(w)
+		})
+		var all sync.WaitGroup
+		for range 400 {
+			all.Go(func() {
+				if err := post(t.Context(), c); err != nil && !errors.As(err, new(*watch.LimitError)) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := sent.Load(); n < 20 || n > 30 {
+			t.Errorf("sent %d of 400 at once, want the burst and little more", n)
+		}
+		time.Sleep(time.Minute) // of the bubble
+		for range 20 {
+			if err := post(t.Context(), c); err != nil {
+				t.Fatalf("a minute later: %v", err)
+			}
+		}
+	})
+}
+
 func TestFewRequestsAreUnderWayAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int64
