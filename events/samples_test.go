@@ -120,8 +120,13 @@ func samples() []sample {
 		}, ".nameless"},
 		{"tag.refused.web.v1=2E2=2E3", &events.TagRefused{
 			Meta: headOf("tag.refused.web.v1=2E2=2E3@TAGS:6", "TAGS", 6),
-			App:  "web", Version: "v1.2.3", Tag: "v1.2.3", Commit: commitA, Reason: ".tagship.yaml:3:1: build.run is missing",
+			App:  "web", Version: "v1.2.3", Tag: "v1.2.3", Commit: commitA, Repo: "github.com/acme/web", RepoID: "42",
+			Reason: ".tagship.yaml:3:1: build.run is missing",
 		}, ""},
+		{"tag.refused.web.v1=2E2=2E3", &events.TagRefused{
+			Meta: headOf("tag.refused.web.v1=2E2=2E3@TAGS:6", "TAGS", 6),
+			App:  "web", Version: "v1.2.3", Tag: "v1.2.3", Commit: commitA, Reason: ".tagship.yaml:3:1: build.run is missing",
+		}, ".older"},
 		{"tag.looked.web", &events.TagLooked{
 			Meta: headOf("tag.looked.web@TAGS:6", "TAGS", 6),
 			App:  "web", New: []string{"v1.2.3", "v1.2.4-rc.1"},

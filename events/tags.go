@@ -106,7 +106,11 @@ type TagRefused struct {
 	Version string `json:"version"`
 	Tag     string `json:"tag,omitempty"`
 	Commit  string `json:"commit,omitempty"`
-	Reason  string `json:"reason"`
+	// Repo is where the tag is, without credentials, and RepoID what the host
+	// knows that by; both are empty where it is about no tag of a repository.
+	Repo   string `json:"repo,omitempty"`
+	RepoID string `json:"repo_id,omitempty"`
+	Reason string `json:"reason"`
 }
 
 func (*TagRefused) Kind() Kind        { return KindTagRefused }
