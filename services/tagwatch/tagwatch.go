@@ -48,12 +48,11 @@ const (
 // Status is what people want to know of a watched app; see [StatusKey].
 type Status = watch.Status
 
-// HostStatus is what people want to know of a host, and Sweep of the last time
-// that its repositories were asked for; see [HostKey].
-type (
-	HostStatus = watch.HostStatus
-	Sweep      = watch.Sweep
-)
+// HostStatus is what people want to know of a host; see [HostKey].
+type HostStatus = watch.HostStatus
+
+// Sweep is what came of asking for the tags of every repository of a host.
+type Sweep = watch.Sweep
 
 // StatusPrefix is the first token of the keys in the table [bus.TableWatch] that
 // hold a [Status] in JSON, and HostPrefix of those that hold a [HostStatus].
