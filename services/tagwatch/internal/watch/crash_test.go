@@ -92,9 +92,10 @@ func TestKilledAnywhere(t *testing.T) {
 			}, nil), nil,
 			[]string{"tag.moved.web.v1", "tag.moved.web.v3", "tag.refused.web.v5", "tag.seen.web.v3", "tag.seen.web.v4", "tag.seen.web.v9"}},
 		"deleted": {nil, v3Seen,
-			with(func(r *repository) { r.drop("v1", "v3") }, func(_ *testing.T, w *Watcher, _ *repository) {
+			with(func(r *repository) { r.drop("v1", "v3") }, func(t *testing.T, w *Watcher, _ *repository) {
+				t.Helper()
 				// Its failure is the point; what it left is looked at below.
-				_, _ = w.Look(context.Background(), "web")
+				_, _ = w.Look(t.Context(), "web")
 			}), nil,
 			[]string{"tag.deleted.web.v1", "tag.deleted.web.v3", "tag.seen.web.v3", "tag.seen.web.v9"}},
 		"renamed": {nil, v3Seen,

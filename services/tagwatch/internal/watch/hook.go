@@ -94,12 +94,12 @@ func (w *Watcher) heard(ctx context.Context, a *watched, d events.Delivery[*even
 		return err
 	}
 	if h.Tag == "" || !alone {
-		_, err := w.look(ctx, a, ask{by: h.By})
+		_, err := w.look(ctx, a, ask{})
 		return err
 	}
 	tag, err := finds.find(ctx, a.Host, known.repo())
 	if unfit := new(UnfitError); errors.As(err, &unfit) {
-		_, err := w.look(ctx, a, ask{by: h.By})
+		_, err := w.look(ctx, a, ask{})
 		return err
 	}
 	if err != nil && !errors.Is(err, ErrNoTag) {

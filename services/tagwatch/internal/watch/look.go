@@ -13,7 +13,7 @@ import (
 type ask struct {
 	version string        // the one version asked for; empty if none is
 	origin  *events.Cause // the request; nil if it was none
-	by      string        // who is said to have changed the tag; empty if nobody is
+	by      string        // who is said to have changed the one tag looked at; empty if nobody is
 }
 
 // findings is what a look has found.

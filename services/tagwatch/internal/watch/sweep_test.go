@@ -356,7 +356,7 @@ func (s *store) size() (bytes int64) {
 // TestTenThousandApps takes over ten thousand apps, and measures what each costs
 // while nothing happens. It does not run beside other tests, which would be
 // measured with it.
-func TestTenThousandApps(t *testing.T) { //nolint:paralleltest // it measures the heap
+func TestTenThousandApps(t *testing.T) {
 	const n, most = 10_000, 3 << 10
 	s, f := newStore(), quiet{&forge{}}
 	synctest.Test(t, func(t *testing.T) {
