@@ -36,18 +36,38 @@ func (h *Host) Find(ctx context.Context, repo watch.Repo, tag string) (watch.Tag
 	if err != nil {
 		return watch.Tag{}, err
 	}
+	if found.Commit, err = c.peel(ctx, repo, object); err != nil {
+		return watch.Tag{}, err
+	}
+	return found, nil
+}
+
+// Peel returns the commit that a tag object leads to, see [watch.Peeler].
+func (h *Host) Peel(ctx context.Context, repo watch.Repo, object string) (string, error) {
+	c, err := h.client(ctx, owner(repo))
+	if err != nil {
+		return "", err
+	}
+	commit, err := c.peel(ctx, repo, &github.GitObject{Type: github.String("tag"), SHA: &object})
+	if statusOf(err) == http.StatusNotFound {
+		return "", fmt.Errorf("the tag object %s: %w", object, watch.ErrNoTag)
+	}
+	return commit, err
+}
+
+// peel follows tag objects to what they lead to in the end.
+func (c *client) peel(ctx context.Context, repo watch.Repo, object *github.GitObject) (commit string, err error) {
 	for range nestedMost {
 		if object.GetType() != "tag" {
-			found.Commit = object.GetSHA()
-			return found, nil
+			return object.GetSHA(), nil
 		}
 		annotated, err := c.tagObject(ctx, repo, object.GetSHA())
 		if err != nil {
-			return watch.Tag{}, err
+			return "", err
 		}
 		object = annotated.Object
 	}
-	return watch.Tag{}, &watch.UnfitError{Reason: fmt.Sprintf("the tag leads through more than %d other tags; tag a commit", nestedMost)}
+	return "", &watch.UnfitError{Reason: fmt.Sprintf("the tag leads through more than %d other tags; tag a commit", nestedMost)}
 }
 
 // ref looks up what a tag is on. The error wraps [watch.ErrNoTag] if the

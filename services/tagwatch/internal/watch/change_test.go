@@ -48,6 +48,21 @@ func TestManyTagsMovedToOneCommit(t *testing.T) {
 	}
 }
 
+func TestManyAnnotatedTagsMovedAtOnce(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v1", "v2", "v3", "v4")
+	w := newWatcher(t, s, r, func(a *App, _ *Options) { a.Host.(*forge).unpeeled = true })
+	mustLook(t, w)
+	for _, tag := range []string{"v1", "v2", "v3", "v4"} {
+		r.move(tag, "evil")
+		r.annotate(tag, "evil annotation of "+tag)
+	}
+	mustLook(t, w)
+	if moved := s.last(t, "tag.moved.web.v4").(*events.TagMoved); !strings.Contains(moved.Suspicion, "4 tags") || moved.New != commitOf("evil") {
+		t.Errorf("moved as %+v", moved)
+	}
+}
+
 func TestManyTagsMovedAtOnce(t *testing.T) {
 	t.Parallel()
 	s, r := newStore(), newRepository("v1", "v2", "v3", "v4")
@@ -73,8 +88,10 @@ func TestAnnotatingAnewIsNoMove(t *testing.T) {
 	for name, unpeeled := range map[string]bool{"listings tell commits": false, "listings tell objects alone": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, r := newStore(), newRepository("v0", "v1")
-			r.annotate("v0", "annotation of v0")
+			s, r := newStore(), newRepository("v0", "v0.1", "v0.2", "v1")
+			for _, old := range []string{"v0", "v0.1", "v0.2"} {
+				r.annotate(old, "annotation of "+old)
+			}
 			w := newWatcher(t, s, r, func(a *App, _ *Options) { a.Host.(*forge).unpeeled = unpeeled })
 			mustLook(t, w)
 			r.push("v2", "v3")
@@ -87,6 +104,7 @@ func TestAnnotatingAnewIsNoMove(t *testing.T) {
 			r.annotate("v2", "another annotation")
 			r.annotate("v3", "first annotation")
 			r.annotate("v1", "first annotation of v1")
+			r.annotate("v0.1", "another annotation of v0.1")
 			mustLook(t, w)
 			finds := r.finds
 			r.push("v4") // so that the listing differs
@@ -105,7 +123,15 @@ func TestAnnotatingAnewIsNoMove(t *testing.T) {
 			if got := s.last(t, "tag.moved.web.v2").(*events.TagMoved); got.Old != commitOf("v2") || got.New != moved {
 				t.Errorf("moved as %+v", got)
 			}
-			s.last(t, "tag.moved.web.v0")
+			if got := s.last(t, "tag.moved.web.v0").(*events.TagMoved); got.Old != commitOf("v0") {
+				t.Errorf("moved as %+v", got)
+			}
+			r.drop("v0.2")
+			mustLook(t, w)
+			mustLook(t, w)
+			if got := s.last(t, "tag.deleted.web.v0=2E2").(*events.TagDeleted); got.Commit != commitOf("v0.2") {
+				t.Errorf("deleted as %+v", got)
+			}
 		})
 	}
 }

@@ -75,8 +75,13 @@ func (s *survey) gone(ctx context.Context, tag string) error {
 	if !known || !r.deletable() {
 		return nil
 	}
-	fact := &events.TagDeleted{App: s.a.Name, Version: r.Version, Tag: tag, Repo: s.where, Commit: r.Commit, Pusher: s.asked.by}
-	fact.ID = fmt.Sprintf("%s@%s@%d", fact.Subject(), r.Commit, r.Deleted+1)
+	fact := &events.TagDeleted{App: s.a.Name, Version: r.Version, Tag: tag, Repo: s.where, Pusher: s.asked.by}
+	fact.ID = fmt.Sprintf("%s@%s@%d", fact.Subject(), r.Commit, r.Deleted+1) // of what is on record, as the next try has it too
+	commit, err := s.commitOf(ctx, r)
+	if err != nil {
+		return err
+	}
+	fact.Commit, r.Commit = commit, commit
 	stored, err := s.w.Record.Publish(ctx, fact)
 	if err != nil {
 		return err

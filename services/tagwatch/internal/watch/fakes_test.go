@@ -261,6 +261,7 @@ type repository struct {
 	mu       sync.Mutex
 	commits  map[string]string            // by tag
 	objects  map[string]string            // by tag, where it is annotated
+	peels    map[string]string            // commits by tag object
 	files    map[string]map[string]string // by commit; a good recipe where there are none
 	down     error                        // what asking fails with
 	failing  map[string]error             // what archiving a tag fails with
@@ -275,7 +276,7 @@ type repository struct {
 const goodRecipe = "build: {run: make}\n"
 
 func newRepository(tags ...string) *repository {
-	r := &repository{name: "web", commits: map[string]string{}, objects: map[string]string{}, files: map[string]map[string]string{}, failing: map[string]error{}, hidden: map[string]bool{}}
+	r := &repository{name: "web", commits: map[string]string{}, objects: map[string]string{}, peels: map[string]string{}, files: map[string]map[string]string{}, failing: map[string]error{}, hidden: map[string]bool{}}
 	r.push(tags...)
 	return r
 }
@@ -298,6 +299,7 @@ func (r *repository) annotate(tag, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.objects[tag] = commitOf(text)
+	r.peels[r.objects[tag]] = r.commits[tag]
 }
 
 // move puts a tag on another commit.
@@ -468,6 +470,19 @@ func (f *forge) Find(_ context.Context, repo Repo, tag string) (Tag, error) {
 		return Tag{}, fmt.Errorf("%w: %s", ErrNoTag, tag)
 	}
 	return r.tag(tag), nil
+}
+
+func (f *forge) Peel(_ context.Context, repo Repo, object string) (string, error) {
+	r, err := f.repository(repo)
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.peels[object] == "" {
+		return "", fmt.Errorf("%w: %s", ErrNoTag, object)
+	}
+	return r.peels[object], nil
 }
 
 func (f *forge) Archive(ctx context.Context, repo Repo, tag Tag) (*Archive, error) {

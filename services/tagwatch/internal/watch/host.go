@@ -48,6 +48,13 @@ type Verifier interface {
 	Verify(ctx context.Context, repo Repo, tag Tag) error
 }
 
+// Peeler is a [Host] whose listings do not tell the commits of all tags.
+type Peeler interface {
+	// Peel returns the commit that a tag object leads to in the end. The error wraps
+	// [ErrNoTag] if the host does not have the object any more.
+	Peel(ctx context.Context, repo Repo, object string) (commit string, err error)
+}
+
 // Directory is a [Host] that knows what repositories an owner has.
 type Directory interface {
 	// Owned lists the repositories of an owner that have a recipe on their default

@@ -25,12 +25,19 @@ func (s *survey) countMoves(listing []candidate) moves {
 		}
 	}
 	for _, c := range listing {
-		r, known := s.recordOf(c.Name)
-		if known && c.Commit != "" && r.Outcome != outcomeRefused && !r.names(c.Tag) && !slices.Contains(r.Moved, c.Commit) {
-			counted[c.Commit]++
+		if r, known := s.recordOf(c.Name); known {
+			counted.note(c, r)
 		}
 	}
 	return counted
+}
+
+// note counts a tag that is on another commit than its record says. What is not
+// told by a listing is counted when it is looked up.
+func (m moves) note(c candidate, r tagRecord) {
+	if c.Commit != "" && r.Outcome != outcomeRefused && !r.names(c.Tag) && !slices.Contains(r.Moved, c.Commit) {
+		m[c.Commit]++
+	}
 }
 
 // suspicion says why a commit looks like an attacker's; empty if it does not.

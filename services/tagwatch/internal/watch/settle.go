@@ -91,7 +91,13 @@ func (s *survey) settle(ctx context.Context, c candidate) error {
 		if c.Tag, err = s.certain(ctx, c.Tag, r); err != nil {
 			return err
 		}
+		if r.Commit, err = s.commitOf(ctx, r); err != nil {
+			return err
+		}
 		same = known && r.names(c.Tag)
+		if known && unpeeled {
+			s.moves.note(c, r)
+		}
 	}
 	switch {
 	case !known:
@@ -144,6 +150,23 @@ func (s *survey) certain(ctx context.Context, tag Tag, r tagRecord) (Tag, error)
 		return Tag{}, fmt.Errorf("look up the tag: %w", err)
 	}
 	return now, nil
+}
+
+// commitOf returns the commit that a record is about, also where the baseline
+// has the tag object alone; that, if the host does not have it any more.
+func (s *survey) commitOf(ctx context.Context, r tagRecord) (string, error) {
+	peeler, can := s.a.Host.(Peeler)
+	if !can || r.Outcome != outcomeOld || r.Object == "" || r.Object != r.Commit {
+		return r.Commit, nil
+	}
+	commit, err := peeler.Peel(ctx, s.repo.repo(), r.Object)
+	if unfit := new(UnfitError); errors.Is(err, ErrNoTag) || errors.As(err, &unfit) {
+		return r.Commit, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look up what the tag was: %w", err)
+	}
+	return commit, nil
 }
 
 // isAsked tells whether the look was asked to release this very version.
