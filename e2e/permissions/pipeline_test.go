@@ -365,7 +365,7 @@ func testPipeline(t *testing.T, c *cluster) {
 
 	garbage := []string{
 		"tag.seen.web.x", "release.wanted.dev.web", "build.done.web.x", // builder, releaser, both promotions, and reports
-		"build.started.web.x", "build.failed.web.x", "release.started.dev.web", "release.failed.dev.web", // reports
+		"tag.refused.web.x", "build.started.web.x", "build.failed.web.x", "release.started.dev.web", "release.failed.dev.web", // reports
 		"tag.web", "hook.web", "cdn.beta",
 	}
 	admin := c.connect(t, "admin")
@@ -374,13 +374,13 @@ func testPipeline(t *testing.T, c *cluster) {
 			t.Fatal(err)
 		}
 	}
-	letters := record.Dead(13)
+	letters := record.Dead(14)
 	var from []string
 	for _, l := range letters {
 		from = append(from, l.Consumer)
 	}
 	slices.Sort(from)
-	want := "builder cdnpush cdnpush-beta releaser-dev releaser-dev-promote tagwatch tagwatch" + strings.Repeat(" tagwatch-report", 6)
+	want := "builder cdnpush cdnpush-beta releaser-dev releaser-dev-promote tagwatch tagwatch" + strings.Repeat(" tagwatch-report", 7)
 	if got := strings.Join(from, " "); got != want {
 		t.Errorf("dead letters of %s, want %s", got, want)
 	}

@@ -104,7 +104,7 @@ func consumers() []bus.Consumer {
 	return []bus.Consumer{
 		{Name: "tagwatch", Stream: events.StreamTags, Filters: []string{"tag.*"}},
 		{Name: "tagwatch", Stream: events.StreamHooks, Filters: []string{"hook.*"}},
-		{Name: "tagwatch-report", Stream: events.StreamTags, Filters: []string{events.KindTagSeen.All()}, New: true},
+		{Name: "tagwatch-report", Stream: events.StreamTags, Filters: []string{events.KindTagSeen.All(), events.KindTagRefused.All()}, New: true},
 		{Name: "tagwatch-report", Stream: events.StreamBuilds, Filters: []string{"build.started.*.*", "build.done.*.*", "build.failed.*.*"}, New: true},
 		{Name: "tagwatch-report", Stream: events.StreamReleases, Filters: []string{"release.started.*.*", "release.done.*.*", "release.failed.*.*"}, New: true},
 		{Name: "builder", Stream: events.StreamTags, Filters: []string{events.KindTagSeen.All()}},

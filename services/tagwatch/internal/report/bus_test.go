@@ -138,6 +138,8 @@ func TestReports(t *testing.T) {
 	w := newWorld(t)
 	w.state(seen("v0"), building("v0")) // before reports are switched on
 	w.run()
+	w.state(refused("v1"))
+	w.wait(map[string]string{"v1": "failure: refused: .tagship.yaml:3:1: build.run is missing"})
 	w.state(seen("v1"))
 	w.wait(map[string]string{"v1": "pending: seen, waits to be built"})
 	w.state(building("v1"))

@@ -61,7 +61,7 @@ func (k *record) merge(v *version, r events.Recorded) bool {
 	case *events.ReleaseFailed:
 		return k.mergePlace(f.Env, place{Seq: r.First, Release: f.ReleaseID, State: Failure, Reason: clip(f.Reason, maxText), Running: f.Running})
 	}
-	return false // a tag is seen once, and is known from the record itself
+	return false // of a tag, the fact itself says all there is to show
 }
 
 func (k *record) mergeBuild(b build) bool {

@@ -1,7 +1,8 @@
 // Package report shows people, where their repository is, what became of a
 // version: a commit status, and a deployment per environment.
 //
-//	tag.seen          commit status pending   seen, waits to be built
+//	tag.refused       commit status failure   refused: ...
+//	tag.seen          pending                 seen, waits to be built
 //	build.started     pending                 building
 //	build.done        success                 built
 //	build.failed      failure                 build failed: ...
@@ -150,12 +151,12 @@ type Options struct {
 // Reporter reports. Its methods may be called concurrently.
 type Reporter struct {
 	Options
-	mu  sync.Mutex
-	off map[duty]Off // what was denied
+	mu     sync.Mutex
+	denied map[duty]denial
 }
 
 // New returns a reporter.
-func New(o Options) *Reporter { return &Reporter{Options: o, off: map[duty]Off{}} }
+func New(o Options) *Reporter { return &Reporter{Options: o, denied: map[duty]denial{}} }
 
 const (
 	// MaxAge is how old a fact may be to be reported: then it is no news any more.
@@ -170,7 +171,7 @@ const (
 // Kinds lists the facts that are reported.
 func Kinds() []events.Kind {
 	return []events.Kind{
-		events.KindTagSeen,
+		events.KindTagSeen, events.KindTagRefused,
 		events.KindBuildStarted, events.KindBuildDone, events.KindBuildFailed,
 		events.KindReleaseStarted, events.KindReleaseDone, events.KindReleaseFailed,
 	}
@@ -187,17 +188,17 @@ func (r *Reporter) Fact(ctx context.Context, d events.Delivery[events.Event]) ([
 	if age := time.Since(fact.Head().At); age > MaxAge {
 		return nil, events.Skip("it happened %s ago, and is no news", age.Round(time.Minute))
 	}
-	v, err := r.version(ctx, about)
-	if err != nil {
-		return nil, err
-	}
-	err = r.Leases.Hold(ctx, "report."+events.Escape(v.app), func(ctx context.Context) error {
+	err := r.Leases.Hold(ctx, "report."+events.Escape(about.app), func(ctx context.Context) error {
+		v, err := r.version(ctx, about, fact)
+		if err != nil {
+			return err
+		}
 		return r.report(ctx, v, about.env, events.Recorded{Fact: fact, First: d.First})
 	})
 	var limit *LimitError
 	switch {
 	case errors.Is(err, events.ErrHeld):
-		return nil, events.Snooze(heldDelay, "another report on "+v.app+" is under way")
+		return nil, events.Snooze(heldDelay, "another report on "+about.app+" is under way")
 	case errors.As(err, &limit):
 		return nil, events.Snooze(max(0, time.Until(limit.Until))+spread(d.Attempt), limit.Reason)
 	}
@@ -346,13 +347,13 @@ func (r *Reporter) ref(ctx context.Context, v *version) (string, error) {
 	for _, kind := range []events.Kind{events.KindTagMoved, events.KindTagDeleted} {
 		_, err := r.Record.Last(ctx, kind.Subject(v.app, v.name))
 		if err == nil {
-			return v.seen.Commit, nil
+			return v.commit, nil
 		}
 		if !errors.Is(err, events.ErrNotRecorded) {
 			return "", err
 		}
 	}
-	return v.seen.Tag, nil
+	return v.tag, nil
 }
 
 // replacedBy is the version whose release to the environment was done after the
@@ -383,6 +384,8 @@ func topicOf(fact events.Fact) (topic, bool) {
 	switch f := fact.(type) {
 	case *events.TagSeen:
 		return topic{f.App, f.Version, ""}, true
+	case *events.TagRefused:
+		return topic{f.App, f.Version, ""}, true
 	case *events.BuildStarted:
 		return topic{f.App, f.Version, ""}, true
 	case *events.BuildDone:
@@ -401,19 +404,42 @@ func topicOf(fact events.Fact) (topic, bool) {
 
 // version is what is reported on, and where.
 type version struct {
-	app, name string
-	seen      *events.TagSeen
-	hostName  string
-	host      Host
-	repo      Repo
+	app, name   string
+	tag, commit string
+	refused     string // why the tag is no version; empty if it is one
+	hostName    string
+	host        Host
+	repo        Repo
 }
 
-// version finds the repository of a version. It returns a Skip if nothing is
-// reported there.
-func (r *Reporter) version(ctx context.Context, t topic) (*version, error) {
+// version finds the repository of a version, or of a tag that was refused to be
+// one. It returns a Skip if nothing is reported there.
+func (r *Reporter) version(ctx context.Context, t topic, fact events.Fact) (*version, error) {
+	seen, err := r.seen(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	refused, isRefusal := fact.(*events.TagRefused)
+	switch {
+	case seen == nil && !isRefusal:
+		return nil, events.Skip("no tag of %s %s is on record", t.app, t.version)
+	case seen == nil && (refused.Tag == "" || refused.Commit == "" || refused.Repo == ""):
+		return nil, events.Skip("there is no commit to show it at")
+	case seen == nil:
+		v := &version{app: t.app, name: t.version, tag: refused.Tag, commit: refused.Commit, refused: refused.Reason}
+		return v, r.find(v, refused.Repo, refused.RepoID)
+	case isRefusal:
+		return nil, events.Skip("%s %s is a version, whatever was refused about it", t.app, t.version)
+	}
+	v := &version{app: t.app, name: t.version, tag: seen.Tag, commit: seen.Commit}
+	return v, r.find(v, seen.Repo, seen.RepoID)
+}
+
+// seen looks up a version; nil if there is none.
+func (r *Reporter) seen(ctx context.Context, t topic) (*events.TagSeen, error) {
 	last, err := r.Record.Last(ctx, events.KindTagSeen.Subject(t.app, t.version))
 	if errors.Is(err, events.ErrNotRecorded) {
-		return nil, events.Skip("no tag of %s %s is on record", t.app, t.version)
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -422,18 +448,22 @@ func (r *Reporter) version(ctx context.Context, t topic) (*version, error) {
 	if !ok {
 		return nil, events.Permanent(fmt.Errorf("%s is a %T", last.Fact.Subject(), last.Fact))
 	}
-	hostName, name := locate(seen.Repo)
+	return seen, nil
+}
+
+// find fills in where a version's repository is. It returns a Skip if nothing
+// is reported there.
+func (r *Reporter) find(v *version, address, id string) error {
+	hostName, name := locate(address)
 	host, known := r.Hosts[hostName]
 	if !known {
-		return nil, events.Skip("nothing is reported to where %s is", seen.Repo)
+		return events.Skip("nothing is reported to where %s is", address)
 	}
 	if strings.Count(name, "/") != 1 {
-		return nil, events.Skip("%s is not the address of a repository", seen.Repo)
+		return events.Skip("%s is not the address of a repository", address)
 	}
-	return &version{
-		app: t.app, name: t.version, seen: seen,
-		hostName: hostName, host: host, repo: Repo{Name: name, ID: seen.RepoID},
-	}, nil
+	v.hostName, v.host, v.repo = hostName, host, Repo{Name: name, ID: id}
+	return nil
 }
 
 // environment is what an environment is called at the forge. Where a tag names
@@ -441,7 +471,7 @@ func (r *Reporter) version(ctx context.Context, t topic) (*version, error) {
 // environments of its own: a forge takes an environment's newest success for all
 // that runs there.
 func (v *version) environment(env string) string {
-	switch strings.TrimSuffix(v.seen.Tag, v.name) {
+	switch strings.TrimSuffix(v.tag, v.name) {
 	case "", "v":
 		return env
 	}

@@ -166,6 +166,55 @@ func TestEnvironmentsOfSeveralAppsInARepository(t *testing.T) {
 	}
 }
 
+func refused(version string, change ...func(*events.TagRefused)) *events.TagRefused {
+	fact := &events.TagRefused{
+		App: "web", Version: version, Tag: version, Commit: commit, Repo: "https://github.com/acme/web", RepoID: "42",
+		Reason: ".tagship.yaml:3:1:\n build.run is missing",
+	}
+	for _, c := range change {
+		c(fact)
+	}
+	return fact
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, zaptest.NewLogger(t))
+	b.happens(refused("v1"))
+	first := b.facts[0]
+	b.skips(b.report(first), "up to date")
+	b.happens(refused("v1", func(f *events.TagRefused) { f.Reason = "there is no .tagship.yaml" }))
+	b.happens(seen("v1")) // somebody has asked for it
+	b.skips(b.report(first), "web v1 is a version, whatever was refused about it")
+	b.happens(built("v1"))
+	b.wantTold(
+		"v1: failure: refused: .tagship.yaml:3:1: build.run is missing",
+		"v1: failure: refused: there is no .tagship.yaml",
+		"v1: pending: seen, waits to be built",
+		"v1: success: built",
+	)
+}
+
+func TestRefusedOfNoCommit(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, zaptest.NewLogger(t))
+	for name, test := range map[string]struct {
+		change func(*events.TagRefused)
+		why    string
+	}{
+		"a request":                        {func(f *events.TagRefused) { f.Tag, f.Commit = "", "" }, "no commit"},
+		"a request of nothing":             {func(f *events.TagRefused) { f.App, f.Version, f.Tag, f.Commit = "_", "_", "", "" }, "no commit"},
+		"no tag is left":                   {func(f *events.TagRefused) { f.Tag = "" }, "no commit"},
+		"stated before it was known where": {func(f *events.TagRefused) { f.Repo = "" }, "no commit"},
+		"elsewhere":                        {func(f *events.TagRefused) { f.Repo = "/srv/git/web.git" }, "nothing is reported to where /srv/git/web.git is"},
+	} {
+		if b.skips(b.report(b.state(refused("v1", test.change))), test.why); t.Failed() {
+			t.Fatal(name)
+		}
+	}
+	b.wantTold()
+}
+
 func TestNotReported(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, zaptest.NewLogger(t))
@@ -201,10 +250,6 @@ func TestDenied(t *testing.T) {
 		b.skips(b.report(b.state(seen("v1"))), "not permitted: no statuses here")
 		b.skips(b.report(b.state(building("v1"))), "switched off until")
 		b.happens(released("dev", "v1", "r1")) // as a deployment only
-		want := []report.Off{{Host: "github.com", Repo: "acme/web", What: "commit statuses", Reason: "no statuses here", Until: time.Now().Add(time.Hour)}}
-		if diff := cmp.Diff(want, b.Off()); diff != "" {
-			t.Errorf("off (-want +got):\n%s", diff)
-		}
 		<-time.After(time.Hour)
 		b.skips(b.report(b.state(built("v1"))), "not permitted")
 		if logged.Len() != 1 {
@@ -213,9 +258,6 @@ func TestDenied(t *testing.T) {
 		<-time.After(time.Hour)
 		permitted = true
 		b.happens(released("demo", "v1", "r2"))
-		if len(b.Off()) != 0 {
-			t.Errorf("still off: %v", b.Off())
-		}
 		b.wantTold("r1: deploy v1 to dev", "r1: success: running and healthy",
 			"v1: success: released to dev, demo", "r2: deploy v1 to demo", "r2: success: running and healthy")
 	})

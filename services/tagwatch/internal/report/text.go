@@ -30,10 +30,12 @@ const (
 
 // status is the commit status that shows what is known.
 func (v *version) status(known *record) Status {
-	s := Status{Commit: v.seen.Commit, Context: v.context()}
+	s := Status{Commit: v.commit, Context: v.context()}
 	step, env := stepTag, ""
 	failed, released := known.outcomes()
 	switch {
+	case v.refused != "":
+		s.State, s.Description = Failure, describe("refused: ", v.refused, "")
 	case failed != "":
 		place := known.Places[failed]
 		step, env = stepRelease, failed

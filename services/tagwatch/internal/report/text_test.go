@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"github.com/tagship/tagship/events"
 )
 
 func TestTexts(t *testing.T) {
@@ -38,7 +36,7 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-var version1 = version{app: "web", name: "v1", seen: &events.TagSeen{Tag: "v1"}}
+var version1 = version{app: "web", name: "v1", tag: "v1"}
 
 func TestContext(t *testing.T) {
 	t.Parallel()
