@@ -3,7 +3,7 @@
 //
 //	consumes  tag.<app>                    look now
 //	          hook.<subject>               look at what a webhook hints at
-//	          tag.seen tag.refused build.* release.*   what to report back to the repository's GitHub
+//	          facts about versions         what to report back to the repository's GitHub
 //	states    tag.seen.<app>.<version>     once per version; its source is staged
 //	          tag.moved.<app>.<version>    the tag names another commit; never built
 //	          tag.deleted.<app>.<version>  the tag is gone; the version stays

@@ -107,19 +107,18 @@ func (r *Reporter) DeploymentStatus(ctx context.Context, repo report.Repo, id in
 	}, nil)
 }
 
-// call asks about a repository: by its id where that is known, which follows it
-// when it is renamed, and never leads to another that took its name.
+// call asks about a repository. Its errors are those of [report.Forge].
 func (r *Reporter) call(ctx context.Context, method string, repo report.Repo, path string, body, into any) error {
-	owner, name, _ := strings.Cut(repo.Name, "/")
-	c, err := r.host.client(ctx, owner)
+	where := watch.Repo{Name: repo.Name, ID: repo.ID}
+	c, err := r.host.client(ctx, owner(where))
 	if err != nil {
 		return reportError(err)
 	}
-	base := "repos/" + url.PathEscape(owner) + "/" + url.PathEscape(name) + "/"
-	if _, err := strconv.ParseUint(repo.ID, 10, 63); err == nil {
-		base = "repositories/" + repo.ID + "/"
+	base, err := repositoryPath(where)
+	if err != nil {
+		return err
 	}
-	request, err := c.rest.NewRequest(method, base+path, body)
+	request, err := c.rest.NewRequest(method, base+"/"+path, body)
 	if err != nil {
 		return fmt.Errorf("make the request: %w", err)
 	}
