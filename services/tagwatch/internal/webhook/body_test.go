@@ -130,16 +130,3 @@ func call(t *testing.T, server *httptest.Server, length int) net.Conn {
 	}
 	return conn
 }
-
-func FuzzUnescape(f *testing.F) {
-	for _, seed := range []string{"", "a+b", "%7b%22%7D", "%", "%4", "%zz", "%+1", "a%", "%%41", "é"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		want, wantErr := url.QueryUnescape(value)
-		got, err := unescape([]byte(value))
-		if (err != nil) != (wantErr != nil) || err == nil && string(got) != want {
-			t.Errorf("%q is read as %q, %v; expected %q, %v", value, got, err, want, wantErr)
-		}
-	})
-}

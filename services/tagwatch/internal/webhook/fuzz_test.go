@@ -16,7 +16,7 @@ import (
 func FuzzDeliveries(f *testing.F) {
 	good := pushOf("refs/tags/v1", `"created":true`)
 	add := func(event, body string, signed bool) {
-		f.Add(http.MethodPost, "application/json", event, "id", sign("guess", body), body, signed)
+		f.Add("application/json", event, "id", sign("guess", body), body, signed)
 	}
 	add("push", good, true)
 	add("push", good, false)
@@ -27,15 +27,14 @@ func FuzzDeliveries(f *testing.F) {
 	add("repository", `{"action":"renamed",`+who+`}`, true)
 	add("ping", `{}`, true)
 	add("other", `[[[[`, true)
-	f.Add(http.MethodPost, "application/x-www-form-urlencoded", "push", "id", "", "payload="+good, true)
-	f.Add(http.MethodGet, "text/plain; charset=\"", "", "\x00", "sha1=00", "", false)
+	f.Add("application/x-www-form-urlencoded", "push", "id", "", "payload="+good, true)
+	f.Add("text/plain; charset=\"", "", "\x00", "sha1=00", "", false)
 	statuses := []int{
-		http.StatusOK, http.StatusAccepted, http.StatusBadRequest, http.StatusUnauthorized, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType,
+		http.StatusOK, http.StatusAccepted, http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnsupportedMediaType,
 	}
-	f.Fuzz(func(t *testing.T, method, contentType, event, id, signature, body string, signed bool) {
+	f.Fuzz(func(t *testing.T, contentType, event, id, signature, body string, signed bool) {
 		d := &desk{}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
-		r.Method = method
 		if signed {
 			signature = sign(secret, body)
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// GitHub receives the deliveries of GitHubs. It accepts none that is not signed
+// GitHub receives the deliveries of GitHubs, which are POSTs. It accepts none that is not signed
 // with SHA-256, and answers each within a second of its body having arrived.
 type GitHub struct {
 	options  Options
@@ -65,9 +65,6 @@ func (g *GitHub) receive(w http.ResponseWriter, r *http.Request) *answer {
 // checkHeaders is done with what needs no look at the body, and says of all else
 // whether the body is a form, and its signature.
 func (g *GitHub) checkHeaders(r *http.Request) (form bool, signature []byte, done *answer) {
-	if r.Method != http.MethodPost {
-		return false, nil, tell(http.StatusMethodNotAllowed, Unsupported, "expected POST")
-	}
 	if len(g.keys) == 0 {
 		return false, nil, tell(http.StatusNotFound, Disabled, "no webhook_secrets are set, and nothing is accepted without")
 	}

@@ -148,7 +148,6 @@ func TestRefused(t *testing.T) {
 		want        int
 		outcome     string
 	}{
-		"GET":                        {"push", good, func(r request) { r.Method = http.MethodGet }, http.StatusMethodNotAllowed, Unsupported},
 		"plain text":                 {"push", good, header("Content-Type", "text/plain"), http.StatusUnsupportedMediaType, Unsupported},
 		"no content type":            {"push", good, header("Content-Type", ""), http.StatusUnsupportedMediaType, Unsupported},
 		"no signature":               {"push", good, header("X-Hub-Signature-256", ""), http.StatusUnauthorized, Unsigned},

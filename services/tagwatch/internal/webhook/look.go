@@ -11,7 +11,7 @@ import (
 // lookEvent is what Count is told for every call of [Look].
 const lookEvent = "look"
 
-// Look receives calls that ask to look at one app, which the path value "app"
+// Look receives calls, which are POSTs, that ask to look at one app, which the path value "app"
 // names. Any git server can make them: the body is not understood, and not kept.
 type Look struct {
 	options  Options
@@ -32,9 +32,6 @@ func (l *Look) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *Look) receive(w http.ResponseWriter, r *http.Request) *answer {
-	if r.Method != http.MethodPost {
-		return tell(http.StatusMethodNotAllowed, Unsupported, "expected POST")
-	}
 	if r.ContentLength > maxBody {
 		return bodyTooLarge()
 	}

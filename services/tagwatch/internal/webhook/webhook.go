@@ -36,7 +36,7 @@ const (
 	Disabled    = "disabled"     // no secrets are set
 	Unsigned    = "unsigned"     // the signature is missing or wrong
 	Malformed   = "malformed"    // what is needed of it cannot be read
-	Unsupported = "unsupported"  // a method or a content type that no webhook has
+	Unsupported = "unsupported"  // a content type that no webhook has
 	TooLarge    = "too_large"    // the body is larger than any that GitHub sends
 	Incomplete  = "incomplete"   // the body did not arrive
 	Busy        = "busy"         // too many large bodies at once
@@ -87,9 +87,6 @@ func (o *Options) give(w http.ResponseWriter, r *http.Request, event string, a *
 	}
 	if a.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
-	}
-	if a.status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", http.MethodPost)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
