@@ -27,7 +27,7 @@ const (
 
 // archiverOptions are what an archiver needs.
 type archiverOptions struct {
-	Client    *http.Client // without credentials
+	Transport http.RoundTripper // without credentials
 	UserAgent string
 	Hosts     []string      // that archives may come from, with their ports where they are not the usual ones
 	Plain     bool          // whether they may come by plain http, as where the API itself is
@@ -44,9 +44,8 @@ type archiver struct {
 }
 
 func newArchiver(o archiverOptions) *archiver {
-	a := &archiver{archiverOptions: o, client: *o.Client}
-	a.client.CheckRedirect = a.checkRedirect
-	a.client.Jar = nil
+	a := &archiver{archiverOptions: o}
+	a.client = http.Client{Transport: o.Transport, CheckRedirect: a.checkRedirect}
 	for _, host := range o.Hosts {
 		host = strings.ToLower(host)
 		if _, _, err := net.SplitHostPort(host); err == nil {
@@ -109,13 +108,12 @@ func (a *archiver) try(ctx context.Context, link func(context.Context) (*url.URL
 	}
 	defer func() { _ = body.Close() }() // it is read to its end, or given up on
 	watched := &cuttable{r: body}
-	// Compressed data that unpacks to nothing has no end of its own.
-	zip, err := gzip.NewReader(&capped{r: watched, left: watch.MaxUnpacked, over: tooLarge("compressed", watch.MaxUnpacked)})
+	zip, err := gzip.NewReader(watched)
 	if errors.Is(err, gzip.ErrHeader) {
 		return nil, fmt.Errorf("what %s sends is no archive", address.Host)
 	}
 	if err == nil {
-		unpacked := &capped{r: zip, left: watch.MaxUnpacked, over: tooLarge("unpacked", watch.MaxUnpacked)}
+		unpacked := &capped{r: zip, left: watch.MaxUnpacked}
 		var archive *watch.Archive
 		archive, err = spool.Pack(a.Spool, a.MaxBytes, func(tar io.Writer) error {
 			return transcode(tar, unpacked, commit)
@@ -134,8 +132,8 @@ func (a *archiver) try(ctx context.Context, link func(context.Context) (*url.URL
 // the API that did not answer well.
 func cut(cause error) error { return fmt.Errorf("%w: %s", errCut, cause.Error()) }
 
-func tooLarge(how string, most int64) error {
-	return &watch.UnfitError{Reason: fmt.Sprintf("the source is longer than %d bytes when %s; keep large files elsewhere", most, how)}
+func tooLarge() error {
+	return &watch.UnfitError{Reason: fmt.Sprintf("the source is longer than %d bytes when unpacked; keep large files elsewhere", int64(watch.MaxUnpacked))}
 }
 
 // open begins a download. Its errors do not repeat the address, which may have a
@@ -204,17 +202,16 @@ func (a *archiver) check(u *url.URL) error {
 	return nil
 }
 
-// capped reads a stream that must not become longer than expected.
+// capped reads what is unpacked, which may be much longer than what was sent.
 type capped struct {
 	r    io.Reader
 	left int64
-	over error
 }
 
 func (c *capped) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if c.left -= int64(n); c.left < 0 {
-		return 0, c.over
+		return 0, tooLarge()
 	}
 	return n, err
 }

@@ -100,7 +100,7 @@ func serveArchives(t *testing.T, answer http.HandlerFunc, change ...func(*archiv
 		t.Fatal(err)
 	}
 	o := archiverOptions{
-		Client: server.Client(), UserAgent: "tagship", Hosts: []string{address.Host}, Plain: true,
+		Transport: server.Client().Transport, UserAgent: "tagship", Hosts: []string{address.Host}, Plain: true,
 		Spool: t.TempDir(), MaxBytes: 1 << 20, Timeout: time.Minute,
 	}
 	for _, c := range change {
@@ -276,6 +276,7 @@ func TestArchiveIsRefused(t *testing.T) {
 		"two folders":          {tarball(t, 1, append(good, folderEntry("acme-api-89abcde/"))...), `the folders "acme-web-0123456" and "acme-api-89abcde"`},
 		"nothing in it":        {tarball(t, 1, good[0]), "is empty"},
 		"a device":             {tarball(t, 1, append(good, tarEntry{tar.Header{Typeflag: tar.TypeFifo, Name: "acme-web-0123456/pipe"}, ""})...), "tar type"},
+		"too large unpacked":   {zipped(t, announced(t, watch.MaxUnpacked+1)), "longer than 8589934592 bytes when unpacked"},
 		"too large":            {tarball(t, 1, append(good, fileEntry("acme-web-0123456/big", string(random), 0o644))...), "longer than 1048576 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,8 +286,8 @@ func TestArchiveIsRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, expected an error with %q", err, test.want)
 			}
-			if unfit := new(watch.UnfitError); errors.As(err, &unfit) != (name == "too large") {
-				t.Errorf("%v: that the commit is unfit is %t", err, name != "too large")
+			if unfit := new(watch.UnfitError); errors.As(err, &unfit) != strings.HasPrefix(name, "too large") {
+				t.Errorf("%v: that the commit is unfit is %t", err, unfit.Reason != "")
 			}
 			want := 1
 			switch {
@@ -303,6 +304,21 @@ func TestArchiveIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// announced is a tar whose only file is said to have so many bytes, none of which come.
+func announced(t *testing.T, size int64) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	archive := tar.NewWriter(&out)
+	big := fileEntry("acme-web-0123456/big", "", 0o644)
+	big.Size = size
+	for _, e := range []tarEntry{commitEntry(archivedCommit), big} {
+		if err := archive.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.Bytes()
 }
 
 func fill(from *rand.Rand, p []byte) {
@@ -449,8 +465,8 @@ func TestArchiveComesFromKnownHostsOnly(t *testing.T) {
 
 func TestArchiveHosts(t *testing.T) {
 	t.Parallel()
-	secure := newArchiver(archiverOptions{Client: &http.Client{}, Hosts: []string{"Codeload.GitHub.com", "ghe.example.org:8443"}})
-	plain := newArchiver(archiverOptions{Client: &http.Client{}, Hosts: []string{"ghe.example.org"}, Plain: true})
+	secure := newArchiver(archiverOptions{Hosts: []string{"Codeload.GitHub.com", "ghe.example.org:8443"}})
+	plain := newArchiver(archiverOptions{Hosts: []string{"ghe.example.org"}, Plain: true})
 	for _, test := range []struct {
 		archiver *archiver
 		address  string

@@ -71,7 +71,7 @@ func (t *transcoder) entry(header *tar.Header) error {
 			kept.Mode = 0o755
 		}
 		if t.left -= kept.Size; t.left < 0 {
-			return tooLarge("unpacked", watch.MaxUnpacked)
+			return tooLarge()
 		}
 	case tar.TypeDir:
 		kept.Name, kept.Mode = strings.TrimRight(name, "/")+"/", 0o755

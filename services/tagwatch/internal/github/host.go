@@ -109,7 +109,7 @@ func open(s Settings, transport http.RoundTripper, log *zap.Logger) (*Host, erro
 		log:       log.With(zap.String("github", s.Name)),
 	}
 	h.archiver = newArchiver(archiverOptions{
-		Client:    &http.Client{Transport: transport},
+		Transport: transport,
 		UserAgent: s.UserAgent,
 		Hosts:     append([]string{api.Host, "codeload." + s.Name}, s.ArchiveHosts...),
 		Plain:     api.Scheme == "http",
