@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -41,6 +42,9 @@ type archiver struct {
 	archiverOptions
 	client http.Client
 	hosts  []string // host:port
+
+	mu    sync.Mutex
+	block block // by what an archive's host said
 }
 
 func newArchiver(o archiverOptions) *archiver {
@@ -98,6 +102,9 @@ func (a *archiver) fetch(ctx context.Context, link func(context.Context) (*url.U
 }
 
 func (a *archiver) try(ctx context.Context, link func(context.Context) (*url.URL, error), commit string) (_ *watch.Archive, err error) {
+	if err := a.blocked(); err != nil {
+		return nil, err
+	}
 	address, err := link(ctx)
 	if err != nil {
 		return nil, err
@@ -159,14 +166,14 @@ func (a *archiver) open(ctx context.Context, address *url.URL) (io.ReadCloser, e
 		}
 		return nil, cut(err)
 	}
-	if err := checkStatus(resp); err != nil {
+	if err := a.checkStatus(resp); err != nil {
 		_ = resp.Body.Close() // nothing of it is of interest
 		return nil, err
 	}
 	return resp.Body, nil
 }
 
-func checkStatus(resp *http.Response) error {
+func (a *archiver) checkStatus(resp *http.Response) error {
 	host, status := resp.Request.URL.Host, resp.StatusCode
 	switch status {
 	case http.StatusOK:
@@ -175,10 +182,20 @@ func checkStatus(resp *http.Response) error {
 		return fmt.Errorf("%w: %s answers %d", errStale, host, status)
 	case http.StatusTooManyRequests:
 		now := time.Now()
-		wait := cmp.Or(retryAfter(resp.Header, serverTime(resp.Header, now)), time.Minute)
-		return &watch.LimitError{Until: now.Add(wait), Reason: host + " gives no more archives for now"}
+		wait := cmp.Or(retryAfter(resp.Header, serverTime(resp.Header, now)), firstBlock)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.block.extend(now.Add(wait), host+" gives no more archives for now")
+		return a.block.limit()
 	}
 	return fmt.Errorf("%s answers %d where an archive should be", host, status)
+}
+
+// blocked is a [*watch.LimitError] while an archive's host wants no requests.
+func (a *archiver) blocked() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.block.limit()
 }
 
 // checkRedirect holds where a download is sent on to to the same rules.

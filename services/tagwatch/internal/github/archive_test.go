@@ -411,6 +411,26 @@ func TestArchiveDownloadIsBegunAgain(t *testing.T) {
 	}
 }
 
+func TestArchiveLimitHoldsForAll(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	s := serveArchives(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.Header().Set("Retry-After", "120")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	for range 2 {
+		_, err := s.fetch(t.Context())
+		limit := new(watch.LimitError)
+		if !errors.As(err, &limit) || time.Until(limit.Until) < 110*time.Second || time.Until(limit.Until) > 2*time.Minute {
+			t.Errorf("got %v, expected a limit of two minutes", err)
+		}
+	}
+	if asked != 1 || s.links != 1 {
+		t.Errorf("%d archives and %d links were asked for, expected one", asked, s.links)
+	}
+}
+
 func TestArchiveComesFromKnownHostsOnly(t *testing.T) {
 	t.Parallel()
 	var asked []http.Header

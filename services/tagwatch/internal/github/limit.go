@@ -97,6 +97,14 @@ func (b *block) extend(until time.Time, reason string) bool {
 	return true
 }
 
+// limit is a [*watch.LimitError] until the block is over.
+func (b block) limit() error {
+	if !b.until.After(time.Now()) {
+		return nil
+	}
+	return &watch.LimitError{Until: b.until, Reason: b.reason}
+}
+
 // newLimiter makes a limiter. In any minute (or hour) its paces let through the
 // burst and what comes in that time, which together are what GitHub allows.
 func newLimiter(credential, graphqlPath string, next http.RoundTripper, log *zap.Logger) *limiter {
@@ -329,10 +337,7 @@ func (l *limiter) settle(ctx context.Context, kind resource, began time.Time, re
 func (l *limiter) blocked(kind resource) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if held := l.held(kind); held.until.After(time.Now()) {
-		return &watch.LimitError{Until: held.until, Reason: held.reason}
-	}
-	return nil
+	return l.held(kind).limit()
 }
 
 // held is the longer of the two blocks that hold for a resource.
