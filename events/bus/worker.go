@@ -182,8 +182,10 @@ func (w *worker) run(ctx, work context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
 		case busy <- struct{}{}:
+		}
+		if ctx.Err() != nil { // whichever of the two was chosen
+			return nil
 		}
 		msg, err := source.Next(jetstream.FetchMaxWait(pull))
 		if err != nil {
