@@ -123,21 +123,23 @@ func (r *Reporter) call(ctx context.Context, method string, repo report.Repo, pa
 		return fmt.Errorf("make the request: %w", err)
 	}
 	if _, err := c.rest.Do(ctx, request, into); err != nil {
-		return c.explainReport(repo.Name, err)
+		return c.explainReport(repo.Name, path, err)
 	}
 	return nil
 }
 
-// explainReport says what an error of a call means for reports.
-func (c *client) explainReport(repo string, err error) error {
+// explainReport says what an error of a call about a part of a repository means for reports.
+func (c *client) explainReport(repo, path string, err error) error {
 	var accepted *github.AcceptedError
 	if errors.As(err, &accepted) {
 		return &report.UnfitError{Reason: c.host + " merged branches rather than make a deployment"}
 	}
-	switch statusOf(err) {
-	case http.StatusConflict, http.StatusUnprocessableEntity:
+	switch status := statusOf(err); {
+	case status == http.StatusConflict || status == http.StatusUnprocessableEntity:
 		return &report.UnfitError{Reason: wording(err)}
-	case http.StatusNotFound: // so says GitHub of a private repository, and of any to a token that lacks a scope
+	case status == http.StatusNotFound && strings.HasPrefix(path, "deployments/"): // it was made before, by this credential
+		return &report.UnfitError{Reason: "somebody has deleted the deployment"}
+	case status == http.StatusNotFound: // so says GitHub of a private repository, and of any to a token that lacks a scope
 		return &report.DeniedError{Reason: fmt.Sprintf("%s shows no %s to %s, or does not let it report there: check that %s", c.host, repo, c.who(), c.mayWrite())}
 	}
 	return reportError(c.explain(repo, err))

@@ -139,6 +139,20 @@ func TestDeploy(t *testing.T) {
 		"POST /repositories/42/deployments/7/statuses\n"+`{"state":"success","description":"running and healthy"}`)
 }
 
+// TestDeploymentThatWasDeleted is no want of permission, which would switch off all others.
+func TestDeploymentThatWasDeleted(t *testing.T) {
+	t.Parallel()
+	d, reporter := newDesk(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+		says(http.StatusNotFound, `{"message":"Not Found"}`)(w)
+		return true
+	}
+	err := reporter.DeploymentStatus(t.Context(), knownByID, 7, report.DeploymentStatus{State: report.Success})
+	if got := kindOf(err); got != "unfit: somebody has deleted the deployment" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestDeploymentsOfOthers(t *testing.T) {
 	t.Parallel()
 	d, reporter := newDesk(t)
