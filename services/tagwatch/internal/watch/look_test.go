@@ -191,6 +191,7 @@ func TestUnfitCommitIsRefusedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, r := newStore(), newRepository()
+			r.id = "7"
 			w := newWatcher(t, s, r)
 			mustLook(t, w)
 			r.push("v1", "v2")
@@ -210,6 +211,9 @@ func TestUnfitCommitIsRefusedOnce(t *testing.T) {
 			refused := fact.Fact.(*events.TagRefused)
 			if !strings.Contains(refused.Reason, test.reason) || refused.ID != "tag.refused.web.v1@"+commitOf("v1") {
 				t.Errorf("refused as %s: %s, expected %s", refused.ID, refused.Reason, test.reason)
+			}
+			if refused.Tag != "v1" || refused.Commit != commitOf("v1") || refused.Repo != "https://git.example.org/web" || refused.RepoID != "7" {
+				t.Errorf("refused %s at %s of %s, which is %q", refused.Tag, refused.Commit, refused.Repo, refused.RepoID)
 			}
 			if r.archives != 2 {
 				t.Errorf("%d archives were made, expected one for each tag", r.archives)

@@ -51,8 +51,7 @@ func (m moves) suspicion(commit string) string {
 // move states that a tag names another commit, once for each.
 func (s *survey) move(ctx context.Context, c candidate, r tagRecord) error {
 	if s.isAsked(c) {
-		s.found.refused = &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit,
-			Reason: fmt.Sprintf("the tag %s has moved from %s to %s, and a version is immutable; push a new tag", c.Name, r.Commit, c.Commit)}
+		s.found.refused = s.refusal(c, fmt.Sprintf("the tag %s has moved from %s to %s, and a version is immutable; push a new tag", c.Name, r.Commit, c.Commit))
 	}
 	if slices.Contains(r.Moved, c.Commit) {
 		if r.Gone {

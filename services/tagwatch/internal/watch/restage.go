@@ -37,7 +37,7 @@ func (w *Watcher) restage(ctx context.Context, a *watched, version string, refus
 	}
 	err = w.stageAgain(ctx, a, seen)
 	if unfit := new(UnfitError); errors.As(err, &unfit) {
-		return &events.TagRefused{App: a.Name, Version: version, Tag: seen.Tag, Commit: seen.Commit,
+		return &events.TagRefused{App: a.Name, Version: version, Tag: seen.Tag, Commit: seen.Commit, Repo: seen.Repo, RepoID: seen.RepoID,
 			Reason: "the source of the version is no longer kept, and cannot be had again: " + unfit.Reason}, nil
 	}
 	if err != nil {

@@ -264,7 +264,7 @@ func (s *survey) seen(ctx context.Context, c candidate, fact *events.TagSeen) er
 // refuse states once that a commit cannot be a version, whatever the number of
 // looks. Where a request is about it, its answer is that statement.
 func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
-	fact := &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit, Reason: shortened(reason)}
+	fact := s.refusal(c, shortened(reason))
 	record := tagRecord{Outcome: outcomeRefused, Version: c.version, Commit: c.Commit, Object: c.Object}
 	if s.isAsked(c) {
 		s.found.refused = fact
@@ -285,6 +285,11 @@ func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
 		s.w.logger(s.a).Warn("the tag cannot be a version", zap.String("tag", c.Name), zap.String("commit", c.Commit), zap.String("reason", reason))
 	}
 	return s.put(ctx, c.Name, record)
+}
+
+// refusal says why a tag is no version.
+func (s *survey) refusal(c candidate, reason string) *events.TagRefused {
+	return &events.TagRefused{App: s.a.Name, Version: c.version, Tag: c.Name, Commit: c.Commit, Repo: s.where, RepoID: s.repo.ID, Reason: reason}
 }
 
 // shortened bounds a reason, for a file can have more mistakes than a message has room for.
