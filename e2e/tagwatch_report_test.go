@@ -129,6 +129,10 @@ func TestTagwatchReports(t *testing.T) {
 		t.Errorf("the commit showed %q, expected %q", got, want)
 	}
 
+	// A tag that cannot be a version says why.
+	web.Tag("v1.0.1", web.Commit(sources(github.Files{".tagship.yaml": "oops: 1\n"})))
+	w.shows(web, context("v1.0.1"), "failure", "refused: ")
+
 	// While GitHub takes no reports, nothing waits for them.
 	down := hub.Misbehave(github.Fault{Route: "POST /repos/{owner}/{repo}/statuses/{sha}", Status: http.StatusServiceUnavailable})
 	web.Tag("v1.1.0", web.Commit(sources(nil)))
