@@ -18,7 +18,7 @@ import (
 func TestTagwatchApp(t *testing.T) {
 	t.Parallel()
 	// A token is renewed a minute before its end, so these last for two seconds.
-	hub := newHub(t, github.Options{TokenLife: 62 * time.Second})
+	hub := newHub(t, github.Options{Enterprise: true, TokenLife: 62 * time.Second})
 	app, err := hub.App()
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestTagwatchAccessLost(t *testing.T) {
 	for _, list := range []string{"graphql", "rest"} {
 		t.Run(list, func(t *testing.T) {
 			t.Parallel()
-			hub := newHub(t, github.Options{})
+			hub := newHub(t, github.Options{Enterprise: true})
 			web, api := hub.Repo("acme/web"), hub.Repo("acme/api")
 			web.Commit(sources(nil))
 			api.Tag("v1.0.0", api.Commit(sources(nil)))

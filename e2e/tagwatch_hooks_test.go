@@ -28,7 +28,7 @@ const soon = 5 * time.Second
 // the source of its commit. Sweeps are too far apart to find it.
 func TestTagwatchHook(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{TLS: true})
 	web := hub.Repo("acme/web").Private(true)
 	w := newWatching(t, hub, watchSettings{github: fields{}, apps: map[string]fields{"web": {"repo": "acme/web"}}})
 	old := web.Commit(sources(nil))
@@ -60,6 +60,13 @@ func TestTagwatchHook(t *testing.T) {
 	}
 	t.Logf("the slowest of %d tags was seen %s after its push", len(tagged), slowest.Round(time.Millisecond))
 
+	// It may be told of before it can be seen.
+	hub.Lag(1500 * time.Millisecond)
+	tagged = append(tagged, "v1.3.0")
+	web.Tag("v1.3.0", web.Commit(sources(nil)))
+	within(t, 2*soon, "tag v1.3.0", func() bool { return len(w.record.Facts(events.KindTagSeen.Subject("web", "v1.3.0"))) > 0 })
+	hub.Lag(0)
+
 	web.TagBlob("v2.0.0", "nothing to build")
 	web.Tag("v2.1.0", old.Target)
 	web.Tag("v2.2.0", web.Commit(github.Files{"README.md": "no recipe"}))
@@ -78,7 +85,7 @@ func TestTagwatchHook(t *testing.T) {
 // Calls that must not be followed are not, and leave nothing behind.
 func TestTagwatchBadHooks(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	web, other := hub.Repo("acme/web"), hub.Repo("acme/other")
 	w := newWatching(t, hub, watchSettings{
 		github: fields{"webhook_secrets": []string{hookSecret, nextSecret}},
@@ -86,8 +93,14 @@ func TestTagwatchBadHooks(t *testing.T) {
 	})
 	commit := web.Commit(sources(nil))
 	w.startWatched()
-	hub.Hook(github.HookConfig{URL: w.webhooks("tagwatch-1"), Secret: hookSecret, Repo: "acme/other"})
+	unknown := hub.Hook(github.HookConfig{URL: w.webhooks("tagwatch-1"), Secret: hookSecret, Repo: "acme/other"})
 	other.Tag("v1.0.0", other.Commit(sources(nil)))
+	eventstest.Eventually(t, func() error {
+		if d := lastPush(unknown, "v1.0.0"); d.Code != http.StatusAccepted {
+			return fmt.Errorf("a repository that nobody watches: answered with %d %s, expected 202", d.Code, d.Response)
+		}
+		return nil
+	})
 
 	payload := fmt.Sprintf(`{"ref":"refs/tags/v9.9.9","after":%q,"created":true,"repository":{"id":%d,"full_name":"acme/web"}}`, commit.ID, web.ID())
 	sign := func(secret string) string {
@@ -172,7 +185,7 @@ func (w *watching) hints() uint64 {
 // taken out, and then only the new one is.
 func TestTagwatchSecretReplaced(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	web := hub.Repo("acme/web")
 	web.Commit(sources(nil))
 	w := newWatching(t, hub, watchSettings{

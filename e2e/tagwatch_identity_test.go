@@ -16,7 +16,7 @@ func TestTagwatchRenamed(t *testing.T) {
 	for _, list := range []string{"graphql", "rest"} {
 		t.Run(list, func(t *testing.T) {
 			t.Parallel()
-			hub := newHub(t, github.Options{})
+			hub := newHub(t, github.Options{Enterprise: true})
 			web, api := hub.Repo("acme/web"), hub.Repo("acme/api")
 			web.Commit(sources(nil))
 			api.Commit(sources(nil))
@@ -61,7 +61,7 @@ func TestTagwatchRenamed(t *testing.T) {
 // from their first tag on.
 func TestTagwatchGroup(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	one, bare, archived, own := hub.Repo("acme/One"), hub.Repo("acme/bare"), hub.Repo("acme/archived"), hub.Repo("acme/web")
 	one.Tag("v1.0.0", one.Commit(sources(nil))) // was there before
 	bare.Commit(github.Files{"README.md": "no recipe"})

@@ -24,7 +24,7 @@ func TestTagwatchKilled(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 1))
 	t.Logf("seed %d", seed)
-	hub := newHub(t, github.Options{Seed: seed})
+	hub := newHub(t, github.Options{Enterprise: true, Seed: seed})
 	apps := map[string]fields{}
 	var repos []*github.Repo
 	for n := range repositories {

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"archive/tar"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -44,8 +45,10 @@ type watchSettings struct {
 	github fields
 	// apps have the name of a repository, such as acme/web, as repo.
 	apps     map[string]fields
-	interval string // 10m if empty: then sweeps find nothing, and hooks have to
-	nats     fields // more settings of nats
+	interval string             // 10m if empty: then sweeps find nothing, and hooks have to
+	server   *eventstest.Server // one without users if it is nil
+	nats     fields             // more settings of nats
+	admin    string             // where the test connects to the server, if not as tagwatch does
 }
 
 // The secret of the hooks, and that which replaces it.
@@ -67,10 +70,9 @@ func sources(more github.Files) github.Files {
 	return files
 }
 
-// newHub starts a GitHub.
+// newHub starts a GitHub: github.com, or an Enterprise server.
 func newHub(t *testing.T, opts github.Options) *github.Sim {
 	t.Helper()
-	opts.Enterprise = true
 	hub, err := github.Start(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -90,13 +92,16 @@ func newWatching(t *testing.T, hub *github.Sim, settings watchSettings) *watchin
 	w := &watching{
 		pipeline: pipeline{t: t, dir: dir, data: filepath.Join(dir, "data")},
 		hub:      hub, token: hub.PersonalToken("robot"),
-		server:   eventstest.NewServer(t, func(o *server.Options) { o.Port = freePort(t) }),
+		server:   settings.server,
 		config:   filepath.Join(dir, "tagship.yaml"),
 		settings: settings,
 		listen:   map[string]string{}, replicas: map[string]*program{},
 	}
+	if w.server == nil {
+		w.server = eventstest.NewServer(t, func(o *server.Options) { o.Port = freePort(t) })
+	}
 	w.configure()
-	w.connect(w.server.URL())
+	w.connect(cmp.Or(settings.admin, w.server.URL()))
 	return w
 }
 
@@ -110,7 +115,7 @@ func (w *watching) configure() {
 		if s.github == nil {
 			app["repo"] = fmt.Sprintf("%s%s.git", w.hub.Git(), app["repo"])
 		} else {
-			app["repo"] = fmt.Sprintf("%s/%s", w.hub.Host(), app["repo"])
+			app["repo"] = fmt.Sprintf("%s/%s", w.host(), app["repo"])
 		}
 		apps[name] = app
 	}
@@ -123,8 +128,18 @@ func (w *watching) configure() {
 		if s.github["app"] == nil {
 			host["token"] = "${HUB_TOKEN}"
 		}
+		if authorities := w.hub.CA(); authorities != nil {
+			host["ca"] = filepath.Join(w.dir, "ca.pem")
+			if err := os.WriteFile(filepath.Join(w.dir, "ca.pem"), authorities, 0o600); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 		maps.Copy(host, s.github)
-		tagwatch["enterprise"] = fields{w.hub.Host(): host}
+		if w.host() == publicHost {
+			tagwatch["github"] = host
+		} else {
+			tagwatch["enterprise"] = fields{w.host(): host}
+		}
 	}
 	nats := fields{"url": w.server.URL(), "ack_wait": "3s", "grace": "5s"}
 	maps.Copy(nats, s.nats)
@@ -135,6 +150,17 @@ func (w *watching) configure() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// publicHost is what the GitHub is called that is no Enterprise server.
+const publicHost = "github.com"
+
+// host is what the GitHub is called.
+func (w *watching) host() string {
+	if strings.HasSuffix(w.hub.API(), "/api/v3/") {
+		return w.hub.Host()
+	}
+	return publicHost
 }
 
 // start starts a replica, such as tagwatch-1, and waits until it takes webhooks.

@@ -22,7 +22,7 @@ const silent = 1500 * time.Millisecond
 // found afterwards.
 func TestTagwatchLimits(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	web := hub.Repo("acme/web")
 	web.Commit(sources(nil))
 	// The budgets are so large that sweeps need no pauses, and last so short that
@@ -120,7 +120,7 @@ func (w *watching) seenOnceSoFar(app string, versions ...string) {
 // keep other repositories waiting.
 func TestTagwatchBrokenListings(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	apps := map[string]fields{}
 	repos := map[string]*github.Repo{}
 	tagged := map[string][]string{}
@@ -187,7 +187,7 @@ func TestTagwatchBrokenListings(t *testing.T) {
 // What is left of the budget stands in the host's status.
 func TestTagwatchBudget(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	web := hub.Repo("acme/web")
 	web.Commit(sources(nil))
 	hub.Budget("graphql", 5000, time.Hour)
@@ -207,7 +207,7 @@ func TestTagwatchBudget(t *testing.T) {
 	await := func(wanted string, ok func(b budget) bool) {
 		t.Helper()
 		eventstest.Eventually(t, func() error {
-			value, _, err := w.bus.Table(bus.TableWatch).Get(t.Context(), "host."+events.Escape(hub.Host()))
+			value, _, err := w.bus.Table(bus.TableWatch).Get(t.Context(), "host."+events.Escape(w.host()))
 			if err == nil {
 				err = json.Unmarshal(value, &status)
 			}

@@ -11,7 +11,7 @@ import (
 // A tag that moves or goes is told of with who did it, and no version changes.
 func TestTagwatchMoved(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	web := hub.Repo("acme/web")
 	web.Commit(sources(nil))
 	w := newWatching(t, hub, watchSettings{github: fields{}, apps: map[string]fields{"web": {"repo": "acme/web"}}})
@@ -99,7 +99,7 @@ func (w *watching) moved(version string) *events.TagMoved {
 // versions; what GitHub cannot tell now is asked again.
 func TestTagwatchSigned(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	web := hub.Repo("acme/web")
 	web.Commit(sources(nil))
 	w := newWatching(t, hub, watchSettings{github: fields{}, interval: "1s", apps: map[string]fields{"web": {"repo": "acme/web", "require_signed": true}}})
@@ -129,7 +129,7 @@ func TestTagwatchSigned(t *testing.T) {
 // A source that is gone from the store is staged again, the same to the byte.
 func TestTagwatchRestaged(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	web := hub.Repo("acme/web")
 	web.Commit(sources(nil))
 	w := newWatching(t, hub, watchSettings{github: fields{}, apps: map[string]fields{"web": {"repo": "acme/web"}}})

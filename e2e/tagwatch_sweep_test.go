@@ -13,7 +13,7 @@ import (
 // several tell of is stated once.
 func TestTagwatchSweep(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{Seed: 7})
+	hub := newHub(t, github.Options{Enterprise: true, Seed: 7})
 	web, api := hub.Repo("acme/web"), hub.Repo("acme/api")
 	web.Commit(sources(nil))
 	api.Commit(sources(nil))

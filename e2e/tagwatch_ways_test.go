@@ -20,7 +20,7 @@ type told struct {
 // GraphQL, REST and git lead to the same facts about the same repositories.
 func TestTagwatchWays(t *testing.T) {
 	t.Parallel()
-	hub := newHub(t, github.Options{})
+	hub := newHub(t, github.Options{Enterprise: true})
 	apps := map[string]fields{
 		"web":   {"repo": "acme/web"},
 		"many":  {"repo": "acme/many"},
