@@ -101,6 +101,16 @@ func TestTagwatchAccessLost(t *testing.T) {
 			api.Open(w.token)
 			w.seenOnce("api", "v1.1.0")
 			w.goesWell("api")
+
+			// A token that has ended is said to have, and a new one makes good what was missed.
+			w.token.Expire()
+			w.fails("web", "does not accept the token")
+			web.Tag("v1.1.0", web.Commit(sources(nil)))
+			w.replicas["tagwatch-1"].stop()
+			w.token = hub.PersonalToken("robot")
+			w.start("tagwatch-1")
+			w.seenOnce("web", "v1.0.0", "v1.1.0")
+			w.goesWell("web")
 			w.none(events.KindTagMoved.All(), events.KindTagDeleted.All(), events.KindTagRefused.All())
 		})
 	}

@@ -53,6 +53,15 @@ func TestTagwatchRenamed(t *testing.T) {
 			w.seenOnce("api", "v1.0.0")
 			w.seenOnce("web", "v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "v1.4.0")
 			w.none(events.KindTagMoved.All(), events.KindTagDeleted.All(), events.KindTagRefused.All())
+
+			// Unless somebody says that it is the one which is meant, from now on.
+			w.replicas["tagwatch-1"].stop()
+			w.settings.apps["web"]["repo_id"] = thief.ID()
+			w.configure()
+			w.start("tagwatch-1")
+			w.goesWell("web")
+			thief.Tag("v6.6.8", thief.Commit(sources(nil)))
+			w.seenOnce("web", "v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "v1.4.0", "v6.6.8")
 		})
 	}
 }

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"testing"
 	"time"
 
@@ -10,6 +11,34 @@ import (
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/events/eventstest"
 )
+
+// A tag is seen once by its hook alone, wherever that is interrupted.
+func TestTagwatchKilledAtHooks(t *testing.T) {
+	t.Parallel()
+	hub := newHub(t, github.Options{Enterprise: true})
+	web := hub.Repo("acme/web")
+	web.Commit(sources(nil))
+	w := newWatching(t, hub, watchSettings{github: fields{"report": noReports()}, apps: map[string]fields{"web": {"repo": "acme/web"}}})
+	p := w.startWatched()
+	w.hook("tagwatch-1", "acme").Deliver(github.Policy{Lose: []string{"create"}})
+	var tagged []string
+	for _, point := range []string{"publish.before:tag.seen", "publish.after:tag.seen", "ack.before:tagwatch"} {
+		p.stop()
+		p = w.start("tagwatch-1", "TAGSHIP_CRASH="+point)
+		name := fmt.Sprintf("v1.%d.0", len(tagged))
+		tagged = append(tagged, name)
+		web.TagAnnotated(name, web.Commit(sources(nil)))
+		p.crashed()
+		t.Logf("killed at %s", point)
+		// The sweep with which it starts would find the tag too.
+		fault := hub.Misbehave(github.Fault{Route: github.RouteGraphQL, Status: http.StatusBadGateway})
+		p = w.start("tagwatch-1")
+		w.seen("web", name)
+		w.settled()
+		fault.Stop()
+	}
+	w.seenOnce("web", tagged...)
+}
 
 // Every tag is seen once, while two replicas race for hooks and sweeps, and are
 // killed at random moments.
