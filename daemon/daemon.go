@@ -142,7 +142,17 @@ func serve[C any](ctx context.Context, name string, run func(context.Context, C,
 	defer connected.Close()
 	listener.Watch(connected.Connected)
 	log.Info("started", zap.String("version", Version()), zap.String("listen", listener.URL()))
-	return run(ctx, section, Runtime{Bus: connected, Log: log, Metrics: registry, Mux: listener.Mux, DataDir: flags.Data, Ready: listener.Ready})
+	err = run(ctx, section, Runtime{Bus: connected, Log: log, Metrics: registry, Mux: listener.Mux, DataDir: flags.Data, Ready: listener.Ready})
+	return unlessStopped(ctx, err)
+}
+
+// unlessStopped returns no error if it says only that ctx has ended: whoever is
+// told to stop while it still starts does not fail.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
+	return err
 }
 
 // load reads the sections that a service needs, and reports all problems in them at once.

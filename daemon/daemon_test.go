@@ -136,6 +136,24 @@ func TestRunService(t *testing.T) {
 	}
 }
 
+func TestStoppedWhileItStarts(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancelCause(t.Context())
+	failure := errors.New("no such stream")
+	if err := unlessStopped(ctx, failure); !errors.Is(err, failure) {
+		t.Errorf("got %v, expected the failure", err)
+	}
+	stop(errors.New("terminated signal received"))
+	for _, err := range []error{ctx.Err(), fmt.Errorf("make streams: %w", context.Cause(ctx)), nil} {
+		if got := unlessStopped(ctx, err); got != nil {
+			t.Errorf("got %v, expected that stopping is no failure", got)
+		}
+	}
+	if err := unlessStopped(ctx, failure); !errors.Is(err, failure) {
+		t.Errorf("got %v, expected the failure", err)
+	}
+}
+
 func TestExitCode(t *testing.T) {
 	t.Parallel()
 	plain := errors.New("plain")
