@@ -17,7 +17,7 @@ import (
 
 const (
 	maxBytes  = 1 << 20
-	maxTokens = 50_000 // the parser takes quadratic time in the keys of one map
+	maxTokens = 100_000 // ten thousand apps, say; the parser takes quadratic time in the keys of one map
 	maxDepth  = 64
 	maxValues = 100_000
 	// maxProblems keeps an error readable, and small enough for a message.

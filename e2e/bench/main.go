@@ -45,6 +45,8 @@ func measurements() []measurement {
 		{"latency", measureLatency},
 		{"tags", measureTags},
 		{"programs", measurePrograms},
+		{"sweeps", measureSweeps},
+		{"webhooks", measureWebhooks},
 	}
 }
 

@@ -33,7 +33,11 @@ func measurePrograms(ctx context.Context, b *bench) error {
 		return err
 	}
 	fmt.Fprintln(b.log, "  building the programs")
-	if err := buildPrograms(ctx, bin); err != nil {
+	programs := []string{"cmd/tagship"}
+	for _, s := range services() {
+		programs = append(programs, "services/"+s+"/cmd/"+s)
+	}
+	if err := buildPrograms(ctx, bin, programs...); err != nil {
 		return err
 	}
 	if err := measureServices(ctx, b, bin); err != nil {
@@ -44,12 +48,12 @@ func measurePrograms(ctx context.Context, b *bench) error {
 
 func services() []string { return []string{"tagwatch", "builder", "releaser", "cdnpush"} }
 
-func buildPrograms(ctx context.Context, to string) error {
-	const module = "github.com/tagship/tagship/"
+// buildPrograms builds programs, which are named by their folders in the repository.
+func buildPrograms(ctx context.Context, to string, programs ...string) error {
 	// Without debug information linking takes half the time, and none of it is ever in memory.
-	args := []string{"build", "-ldflags=-w", "-o", to + "/", module + "cmd/tagship"}
-	for _, s := range services() {
-		args = append(args, module+"services/"+s+"/cmd/"+s)
+	args := []string{"build", "-ldflags=-w", "-o", to + "/"}
+	for _, program := range programs {
+		args = append(args, "github.com/tagship/tagship/"+program)
 	}
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs (run this from the repository): %w\n%s", err, out)
@@ -250,9 +254,23 @@ func measureUp(ctx context.Context, b *bench, bin string) error {
 // memoryRow reads what a process has in memory. Pages of the program's file are
 // part of it, which the system takes back when it needs them.
 func memoryRow(p *process, what string, goal int) (row, error) {
+	mib, err := memoryOf(p)
+	return row{
+		what: what + ", resident memory when idle", measured: fmt.Sprintf("%.1f MiB", mib["VmRSS"]), beside: memoryText(mib),
+		goal: fmt.Sprintf("< %d MiB", goal), met: mib["VmRSS"] < float64(goal),
+	}, err
+}
+
+func memoryText(mib map[string]float64) string {
+	return fmt.Sprintf("own %.1f, of files %.1f, at most %.1f", mib["RssAnon"], mib["RssFile"], mib["VmHWM"])
+}
+
+// memoryOf is what Linux tells of a process's memory, in MiB, by the names of
+// proc_pid_status(5).
+func memoryOf(p *process) (map[string]float64, error) {
 	status, err := os.Open(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return row{}, fmt.Errorf("read the memory of %s, which needs Linux: %w", p.name, err)
+		return nil, fmt.Errorf("read the memory of %s, which needs Linux: %w", p.name, err)
 	}
 	defer status.Close()
 	mib := map[string]float64{}
@@ -262,16 +280,12 @@ func memoryRow(p *process, what string, goal int) (row, error) {
 		if len(fields) == 3 && fields[2] == "kB" {
 			kib, err := strconv.ParseFloat(fields[1], 64)
 			if err != nil {
-				return row{}, fmt.Errorf("read the memory of %s: %w", p.name, err)
+				return nil, fmt.Errorf("read the memory of %s: %w", p.name, err)
 			}
 			mib[strings.TrimSuffix(fields[0], ":")] = kib * 1024 / mebi
 		}
 	}
-	return row{
-		what: what + ", resident memory when idle", measured: fmt.Sprintf("%.1f MiB", mib["VmRSS"]),
-		beside: fmt.Sprintf("own %.1f, of files %.1f, at most %.1f", mib["RssAnon"], mib["RssFile"], mib["VmHWM"]),
-		goal:   fmt.Sprintf("< %d MiB", goal), met: mib["VmRSS"] < float64(goal),
-	}, lines.Err()
+	return mib, lines.Err()
 }
 
 func askReady(ctx context.Context, url string) error {
