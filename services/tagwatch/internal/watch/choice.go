@@ -205,6 +205,7 @@ type candidate struct {
 	Tag
 	version string
 	parsed  *semver.Version // nil if the version is no semantic one
+	unfit   string          // why it leads to no commit; empty if it does, or that is not known
 }
 
 // candidates picks the app's versions, oldest first.
@@ -212,7 +213,7 @@ func (c Choice) candidates(tags []Tag) []candidate {
 	var picked []candidate
 	for _, tag := range tags {
 		if version, parsed, ok := c.read(tag.Name); ok {
-			picked = append(picked, candidate{tag, version, parsed})
+			picked = append(picked, candidate{Tag: tag, version: version, parsed: parsed})
 		}
 	}
 	slices.SortFunc(picked, order)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tagship/tagship/events"
 	"go.uber.org/zap"
@@ -57,7 +58,7 @@ func (s *survey) versions() map[string]bool {
 	for tag := range tags {
 		version, is := s.a.Choice.Version(tag)
 		r, known := s.recordOf(tag)
-		if !is || !known || r.Version != version || !r.deletable() {
+		if !is || !known || r.Version != version || !r.deletable() || !utf8.ValidString(tag) {
 			delete(tags, tag)
 		}
 	}

@@ -266,6 +266,7 @@ type repository struct {
 	down     error                        // what asking fails with
 	failing  map[string]error             // what archiving a tag fails with
 	hidden   map[string]bool              // tags that cannot be seen yet
+	endless  map[string]bool              // tags that lead to no commit
 	listings int
 	finds    int
 	archives int
@@ -276,7 +277,7 @@ type repository struct {
 const goodRecipe = "build: {run: make}\n"
 
 func newRepository(tags ...string) *repository {
-	r := &repository{name: "web", commits: map[string]string{}, objects: map[string]string{}, peels: map[string]string{}, files: map[string]map[string]string{}, failing: map[string]error{}, hidden: map[string]bool{}}
+	r := &repository{name: "web", commits: map[string]string{}, objects: map[string]string{}, peels: map[string]string{}, files: map[string]map[string]string{}, failing: map[string]error{}, hidden: map[string]bool{}, endless: map[string]bool{}}
 	r.push(tags...)
 	return r
 }
@@ -468,6 +469,9 @@ func (f *forge) Find(_ context.Context, repo Repo, tag string) (Tag, error) {
 	}
 	if r.commits[tag] == "" || r.hidden[tag] {
 		return Tag{}, fmt.Errorf("%w: %s", ErrNoTag, tag)
+	}
+	if r.endless[tag] {
+		return Tag{}, fmt.Errorf("peel it: %w", &UnfitError{Reason: "leads through too many tags"})
 	}
 	return r.tag(tag), nil
 }

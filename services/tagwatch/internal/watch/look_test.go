@@ -244,6 +244,76 @@ func TestNamesThatAreNoVersion(t *testing.T) {
 	}
 }
 
+// TestMovesOfNamesThatAreNoVersion moves tags of the baseline that no fact can be about.
+func TestMovesOfNamesThatAreNoVersion(t *testing.T) {
+	t.Parallel()
+	tags := []string{"v" + strings.Repeat("x", 300), "v\xff", "v1\u00a0"}
+	s, r := newStore(), newRepository(tags...)
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	for _, tag := range tags {
+		r.move(tag, "elsewhere")
+	}
+	for range 2 {
+		mustLook(t, newWatcher(t, s, r))
+	}
+	r.drop(tags...)
+	for range 3 {
+		mustLook(t, w)
+	}
+	want := strings.Fields(strings.Repeat("tag.refused.web._ ", 3))
+	if diff := cmp.Diff(want, s.said(events.KindTagRefused, events.KindTagMoved, events.KindTagDeleted)); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+}
+
+// TestTagsThatAreNotUTF8 has names in which the version is the readable part.
+func TestTagsThatAreNotUTF8(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("\xff-v1", "\xff-v2")
+	w := newWatcher(t, s, r, choose(t, "/.*-(?P<version>v.*)/", ""))
+	mustLook(t, w)
+	r.push("\xff-v3", "web-v4")
+	r.move("\xff-v1", "elsewhere")
+	r.drop("\xff-v2")
+	for range 3 {
+		mustLook(t, w)
+	}
+	want := []string{"tag.refused.web._", "tag.refused.web._", "tag.seen.web.v4"}
+	if diff := cmp.Diff(want, s.said(events.KindTagRefused, events.KindTagMoved, events.KindTagDeleted, events.KindTagSeen)); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+}
+
+// TestTagThatLeadsToNoCommit has tags on endless chains of tag objects: a new
+// one, which a hook tells of, and another, which only a listing does.
+func TestTagThatLeadsToNoCommit(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v0")
+	w := newWatcher(t, s, r, func(a *App, _ *Options) { a.Host.(*forge).unpeeled, a.RequireSigned = true, true })
+	mustLook(t, w)
+	for _, tag := range []string{"v1", "v2"} {
+		r.push(tag)
+		r.annotate(tag, "chain of "+tag)
+		r.endless[tag] = true
+		if tag == "v1" {
+			mustHear(t, w, hookOf(r, tag))
+		}
+	}
+	for range 2 {
+		mustLook(t, w)
+	}
+	if diff := cmp.Diff([]string{"tag.refused.web.v1", "tag.refused.web.v2"}, s.said(events.KindTagRefused, events.KindTagSeen)); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+	if f := s.last(t, "tag.refused.web.v1").(*events.TagRefused); f.Reason != "leads through too many tags" || f.Commit != commitOf("chain of v1") {
+		t.Errorf("refused as %+v", f)
+	}
+	if r.archives != 0 {
+		t.Errorf("%d archives were asked for", r.archives)
+	}
+}
+
 func TestOneVersionForTwoTags(t *testing.T) {
 	t.Parallel()
 	s, r := newStore(), newRepository()

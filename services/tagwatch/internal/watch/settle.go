@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tagship/tagship/events"
 	"go.uber.org/zap"
@@ -88,7 +89,7 @@ func (s *survey) settle(ctx context.Context, c candidate) error {
 	unpeeled := c.Commit == ""
 	if !same || unpeeled && s.wants(c, r) {
 		var err error
-		if c.Tag, err = s.certain(ctx, c.Tag, r); err != nil {
+		if c, err = s.certain(ctx, c, r); err != nil {
 			return err
 		}
 		if r.Commit, err = s.commitOf(ctx, r); err != nil {
@@ -107,6 +108,8 @@ func (s *survey) settle(ctx context.Context, c candidate) error {
 		return s.take(ctx, c)
 	case r.Outcome == outcomeRefused:
 		return nil
+	case !same && nameable(c) != nil:
+		return s.take(ctx, c) // which it is refused by: no fact can tell of a move
 	case !same:
 		return s.move(ctx, c, r)
 	case s.wants(c, r):
@@ -137,19 +140,20 @@ func (s *survey) wants(c candidate, r tagRecord) bool {
 
 // certain returns a tag with its commit, as it is now where that matters: a
 // listing that is older than the record would show a tag that was put right as moved.
-func (s *survey) certain(ctx context.Context, tag Tag, r tagRecord) (Tag, error) {
-	if tag.Commit != "" && r.At.Before(s.began.Add(-skew)) {
-		return tag, nil
+func (s *survey) certain(ctx context.Context, c candidate, r tagRecord) (candidate, error) {
+	if c.Commit != "" && r.At.Before(s.began.Add(-skew)) {
+		return c, nil
 	}
-	now, err := s.a.Host.Find(ctx, s.repo.repo(), tag.Name)
+	now, err := s.a.Host.Find(ctx, s.repo.repo(), c.Name)
 	if unfit := new(UnfitError); errors.As(err, &unfit) {
-		tag.Commit = tag.Object // it leads to no commit, which fetching it will say
-		return tag, nil
+		c.Commit, c.unfit = c.Object, unfit.Reason
+		return c, nil
 	}
 	if err != nil {
-		return Tag{}, fmt.Errorf("look up the tag: %w", err)
+		return candidate{}, fmt.Errorf("look up the tag: %w", err)
 	}
-	return now, nil
+	c.Tag = now
+	return c, nil
 }
 
 // commitOf returns the commit that a record is about, also where the baseline
@@ -184,8 +188,8 @@ func (s *survey) claim(c candidate, cause *events.Cause) {
 
 // take makes a version of a tag, or refuses it.
 func (s *survey) take(ctx context.Context, c candidate) error {
-	if err := events.CheckVersion(c.version); err != nil {
-		return s.refuse(ctx, c, "the version "+err.Error())
+	if err := nameable(c); err != nil {
+		return s.refuse(ctx, c, err.Error())
 	}
 	subject := events.KindTagSeen.Subject(s.a.Name, c.version)
 	switch before, err := s.w.Record.Last(ctx, subject); {
@@ -196,6 +200,9 @@ func (s *survey) take(ctx context.Context, c candidate) error {
 	}
 	if reason := s.moves.suspicion(c.Commit); reason != "" && !s.isAsked(c) {
 		return s.refuse(ctx, c, reason+"; this new tag is on it too, so it is not released. Ask for the version by its name to release it all the same")
+	}
+	if c.unfit != "" {
+		return s.refuse(ctx, c, c.unfit)
 	}
 	fact, err := s.fetch(ctx, c)
 	if unfit := new(UnfitError); errors.As(err, &unfit) {
@@ -218,6 +225,18 @@ func (s *survey) take(ctx context.Context, c candidate) error {
 	s.found.versions = append(s.found.versions, c.version)
 	s.w.logger(s.a).Info("new version", zap.String("version", c.version), zap.String("tag", c.Name), zap.String("commit", c.Commit))
 	return s.seen(ctx, c, fact)
+}
+
+// nameable says why no fact can be about a tag: facts are JSON, and a tag's name
+// is bytes.
+func nameable(c candidate) error {
+	if err := events.CheckVersion(c.version); err != nil {
+		return fmt.Errorf("the version %w", err)
+	}
+	if !utf8.ValidString(c.Name) {
+		return errors.New("the tag's name is not valid UTF-8")
+	}
+	return nil
 }
 
 // fetch verifies a tag where that is wanted, and stages its source.
@@ -270,7 +289,7 @@ func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
 		s.found.refused = fact
 		return s.put(ctx, c.Name, record)
 	}
-	if events.CheckVersion(c.version) != nil {
+	if nameable(c) != nil {
 		fact.Version = events.Unknown
 	}
 	fact.ID = fact.Subject() + "@" + c.Commit
