@@ -14,6 +14,10 @@ import (
 // next sweep finds it then.
 const hookAge = time.Minute
 
+// hookPatience is how old a hook becomes that cannot be followed because something
+// fails. The sweeps go on trying, and their failures are told as the app's.
+const hookPatience = 10 * time.Minute
+
 // hookLag is by how much what a host answers may be older than what its hooks say.
 const hookLag = 5 * time.Second
 
@@ -22,12 +26,24 @@ const hookLag = 5 * time.Second
 // except who did it.
 func (w *Watcher) Heard(ctx context.Context, d events.Delivery[*events.Hook]) ([]events.Fact, error) {
 	w.clock.note(d.Time)
+	err := w.follow(ctx, d)
+	_, _, snoozed := events.IsSnooze(err)
+	_, skipped := events.IsSkip(err)
+	failed := err != nil && !snoozed && !skipped && ctx.Err() == nil
+	if failed && time.Since(d.Time) > hookPatience {
+		return nil, events.Skip("left to the next sweep: %v", err)
+	}
+	return nil, err
+}
+
+// follow follows a hook for every app that it is about.
+func (w *Watcher) follow(ctx context.Context, d events.Delivery[*events.Hook]) error {
 	apps, err := w.concerned(ctx, d)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(apps) == 0 {
-		return nil, events.Skip("no app watches the repository")
+		return events.Skip("no app watches the repository")
 	}
 	finds := &finds{h: d.Message, tags: map[Repo]foundTag{}}
 	var problems []error
@@ -47,13 +63,13 @@ func (w *Watcher) Heard(ctx context.Context, d events.Delivery[*events.Hook]) ([
 	}
 	switch {
 	case len(problems) > 0:
-		return nil, errors.Join(problems...)
+		return errors.Join(problems...)
 	case later != nil:
-		return nil, later
+		return later
 	case !followed:
-		return nil, skipped
+		return skipped
 	}
-	return nil, nil
+	return nil
 }
 
 // concerned returns the apps that a hook is about. A repository of a watched
@@ -106,16 +122,23 @@ func (w *Watcher) heard(ctx context.Context, a *watched, d events.Delivery[*even
 		return fmt.Errorf("look up tag %s: %w", h.Tag, err)
 	}
 	there := err == nil
-	if there == h.Deleted {
-		// It happened after the hook, or cannot be seen yet.
-		if err := tooEarly(d.Time); err != nil {
+	c := candidateOf(a.Choice, tag, h.Tag, version)
+	if there != h.Deleted {
+		return w.settleOne(ctx, a, known, c, there, h.By)
+	}
+	// It happened after the hook, by whomever, or cannot be seen yet.
+	if there {
+		if err := w.settleOne(ctx, a, known, c, true, ""); err != nil {
 			return err
 		}
-		if !there {
-			return events.Skip("there is no such tag")
-		}
 	}
-	return w.settleOne(ctx, a, known, candidateOf(a.Choice, tag, h.Tag, version), there, h.By)
+	if err := tooEarly(d.Time); err != nil {
+		return err
+	}
+	if !there {
+		return events.Skip("there is no such tag")
+	}
+	return nil
 }
 
 // standing returns what is on record of an app's repository, and whether a tag
@@ -160,7 +183,7 @@ func (w *Watcher) settleOne(ctx context.Context, a *watched, repo repoRecord, c 
 func candidateOf(choice Choice, tag Tag, name, version string) candidate {
 	tag.Name = name
 	_, parsed, _ := choice.read(name)
-	return candidate{tag, version, parsed}
+	return candidate{Tag: tag, version: version, parsed: parsed}
 }
 
 // tooEarly puts a hook back that came before what it tells of can be seen; nil

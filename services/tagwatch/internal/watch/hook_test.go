@@ -224,6 +224,50 @@ func TestHookWaitsForTheBudget(t *testing.T) {
 	}
 }
 
+// TestHookOutlastsTheHost has a hook fail for long, and a tag that is found again
+// after it was said to be deleted.
+func TestHookOutlastsTheHost(t *testing.T) {
+	t.Parallel()
+	r := newRepository("v1")
+	w := newWatcher(t, newStore(), r)
+	mustLook(t, w)
+	r.down = errors.New("connection reset")
+	err := hear(t.Context(), w, hookOf(r, "v1"), time.Now().Add(time.Second-hookPatience))
+	if _, skip := events.IsSkip(err); err == nil || skip {
+		t.Errorf("got %v, expected an error to be tried again", err)
+	}
+	old := time.Now().Add(-time.Second - hookPatience)
+	if reason, skip := events.IsSkip(hear(t.Context(), w, hookOf(r, "v1"), old)); !skip || !strings.Contains(reason, "left to the next sweep") || !strings.Contains(reason, "connection reset") {
+		t.Errorf("skipped %t because of %q, expected it to be left to the sweeps", skip, reason)
+	}
+	r.down = &LimitError{Until: time.Now().Add(time.Minute), Reason: "rate limit"}
+	if _, _, snoozed := events.IsSnooze(hear(t.Context(), w, hookOf(r, "v1"), old)); !snoozed {
+		t.Error("an old hook does not wait for the budget")
+	}
+}
+
+// TestHookOfADeletionOvertakesTheTag has a tag deleted and pushed at once, and the
+// hooks in the wrong order.
+func TestHookOfADeletionOvertakesTheTag(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("v0")
+	w := newWatcher(t, s, r)
+	mustLook(t, w)
+	r.push("v1")
+	r.move("v0", "evil")
+	for _, tag := range []string{"v1", "v0"} {
+		if _, _, snoozed := events.IsSnooze(hear(t.Context(), w, deletedHook(r, tag), time.Now())); !snoozed {
+			t.Errorf("%s is said to be deleted, and is not waited for", tag)
+		}
+	}
+	if diff := cmp.Diff([]string{"v1"}, s.seen()); diff != "" {
+		t.Errorf("seen (-want +got):\n%s", diff)
+	}
+	if moved := s.last(t, "tag.moved.web.v0").(*events.TagMoved); moved.Pusher != "" {
+		t.Errorf("%s, who deleted the tag, is said to have moved it", moved.Pusher)
+	}
+}
+
 func TestSeveralAppsOfOneRepository(t *testing.T) {
 	t.Parallel()
 	s, r := newStore(), newRepository()

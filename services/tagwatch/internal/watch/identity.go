@@ -73,6 +73,11 @@ func (w *Watcher) recall(ctx context.Context, a *watched) error {
 	if a.known.Load() != nil {
 		return nil
 	}
+	return w.reread(ctx, a)
+}
+
+// reread reads what is on record of an app's repository.
+func (w *Watcher) reread(ctx context.Context, a *watched) error {
 	value, _, err := w.Table.Get(ctx, repoKey(a.Name))
 	if errors.Is(err, events.ErrNotRecorded) {
 		a.known.Store(&repoRecord{})
@@ -130,8 +135,7 @@ func (w *Watcher) identify(ctx context.Context, a *watched, seen Repo) (repoReco
 			return now, err
 		}
 		// Another watcher saw it first: go by its record.
-		a.known.Store(nil)
-		if err := w.recall(ctx, a); err != nil {
+		if err := w.reread(ctx, a); err != nil {
 			return repoRecord{}, err
 		}
 	}

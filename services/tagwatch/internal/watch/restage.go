@@ -14,9 +14,6 @@ import (
 // kept for a while only. It returns why the version cannot be had, given what
 // the look that was asked for found; nil if it can.
 func (w *Watcher) restage(ctx context.Context, a *watched, version string, refused *events.TagRefused) (*events.TagRefused, error) {
-	if events.CheckVersion(version) != nil {
-		return refused, nil
-	}
 	last, err := w.Record.Last(ctx, events.KindTagSeen.Subject(a.Name, version))
 	if errors.Is(err, events.ErrNotRecorded) {
 		return refused, nil

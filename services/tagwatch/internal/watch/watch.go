@@ -183,14 +183,13 @@ func New(o Options) *Watcher {
 }
 
 // add begins to watch an app.
-func (w *Watcher) add(app App, from *group) *watched {
+func (w *Watcher) add(app App, from *group) {
 	a := &watched{App: app, group: from, host: w.hostOf(app.Host), turn: make(chan struct{}, 1)}
 	w.mu.Lock()
 	w.apps[app.Name] = a
 	w.index.file(a, a.Repo)
 	w.mu.Unlock()
 	a.host.add(a)
-	return a
 }
 
 // remove ends watching an app. A look at it that is under way goes on.
