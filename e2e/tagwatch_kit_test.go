@@ -253,7 +253,7 @@ func (w *watching) none(filters ...string) {
 	}
 }
 
-// status is what people are told of an app.
+// appStatus is what people are told of an app.
 type appStatus struct {
 	Repo, Configured, Error string
 }

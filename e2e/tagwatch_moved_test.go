@@ -11,10 +11,19 @@ import (
 // A tag that moves or goes is told of with who did it, and no version changes.
 func TestTagwatchMoved(t *testing.T) {
 	t.Parallel()
+	for _, list := range []string{"graphql", "rest"} {
+		t.Run(list, func(t *testing.T) {
+			t.Parallel()
+			testMoved(t, list)
+		})
+	}
+}
+
+func testMoved(t *testing.T, list string) {
 	hub := newHub(t, github.Options{Enterprise: true})
 	web := hub.Repo("acme/web")
 	web.Commit(sources(nil))
-	w := newWatching(t, hub, watchSettings{github: fields{}, apps: map[string]fields{"web": {"repo": "acme/web"}}})
+	w := newWatching(t, hub, watchSettings{github: fields{"list": list}, apps: map[string]fields{"web": {"repo": "acme/web"}}})
 	w.startWatched()
 	hook := w.hook("tagwatch-1", "acme")
 	var tagged []string

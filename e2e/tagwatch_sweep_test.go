@@ -9,6 +9,61 @@ import (
 	"github.com/tagship/tagship/events"
 )
 
+// Without credentials, public repositories are watched all the same.
+func TestTagwatchAnonymous(t *testing.T) {
+	t.Parallel()
+	hub := newHub(t, github.Options{Enterprise: true})
+	web, own := hub.Repo("acme/web"), hub.Repo("acme/own").Private(true)
+	web.Commit(sources(nil))
+	own.Commit(sources(nil))
+	w := newWatching(t, hub, watchSettings{
+		github: fields{"token": "", "list": "rest"}, interval: "1s",
+		apps: map[string]fields{"web": {"repo": "acme/web"}, "own": {"repo": "acme/own"}},
+	})
+	w.start("tagwatch-1")
+	w.watched("web")
+	w.fails("own", "acme/own", "token")
+	w.hook("tagwatch-1", "acme")
+	web.TagAnnotated("v1.0.0", web.Commit(sources(nil)))
+	own.Tag("v1.0.0", own.Commit(sources(nil)))
+	w.seenOnce("web", "v1.0.0")
+	w.none("tag.*.own.*")
+}
+
+// While NATS is away nothing can be stated, and afterwards it is.
+func TestTagwatchNATSRestarted(t *testing.T) {
+	t.Parallel()
+	hub := newHub(t, github.Options{Enterprise: true})
+	web := hub.Repo("acme/web")
+	web.Commit(sources(nil))
+	w := newWatching(t, hub, watchSettings{github: fields{"report": noReports()}, interval: "1s", apps: map[string]fields{"web": {"repo": "acme/web"}}})
+	for _, replica := range []string{"tagwatch-1", "tagwatch-2"} {
+		w.start(replica)
+		w.hook(replica, "acme")
+	}
+	w.watched("web")
+	var tagged []string
+	tag := func() {
+		name := fmt.Sprintf("v1.%d.0", len(tagged))
+		tagged = append(tagged, name)
+		web.TagAnnotated(name, web.Commit(sources(nil)))
+	}
+	for range 2 {
+		tag()
+		w.server.Stop()
+		tag()
+		<-time.After(natsAway)
+		tag()
+		w.server.Start()
+		tag()
+		w.seenOnce("web", tagged...)
+	}
+	w.none(events.KindTagMoved.All(), events.KindTagDeleted.All(), events.KindTagRefused.All())
+	for _, p := range w.replicas {
+		p.stop()
+	}
+}
+
 // Webhooks are only hints: what none tells of is found all the same, and what
 // several tell of is stated once.
 func TestTagwatchSweep(t *testing.T) {
