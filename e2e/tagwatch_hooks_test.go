@@ -105,11 +105,11 @@ func TestTagwatchBadHooks(t *testing.T) {
 	payload := fmt.Sprintf(`{"ref":"refs/tags/v9.9.9","after":%q,"created":true,"repository":{"id":%d,"full_name":"acme/web"}}`, commit.ID, web.ID())
 	sign := func(secret string) string {
 		mac := hmac.New(sha256.New, []byte(secret))
-		io.WriteString(mac, payload)
+		mac.Write([]byte(payload))
 		return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 	}
 	old := hmac.New(sha1.New, []byte(hookSecret))
-	io.WriteString(old, payload)
+	old.Write([]byte(payload))
 	cases := map[string]struct {
 		header map[string]string
 		body   io.Reader

@@ -113,7 +113,7 @@ func TestTagwatchKilled(t *testing.T) {
 	if len(expected) < 200 {
 		t.Fatalf("only %d tags were pushed", len(expected))
 	}
-	facts := w.record.WaitFor(events.KindTagSeen.All(), fmt.Sprintf("%d tags", len(expected)), func(facts []events.Recorded) bool {
+	w.record.WaitFor(events.KindTagSeen.All(), fmt.Sprintf("%d tags", len(expected)), func(facts []events.Recorded) bool {
 		return len(facts) >= len(expected)
 	})
 	took := time.Since(began)
@@ -122,8 +122,7 @@ func TestTagwatchKilled(t *testing.T) {
 		t.Errorf("it took %s, expected at most %s", took, bound)
 	}
 	w.settled()
-	facts = w.record.Facts(events.KindTagSeen.All())
-	for _, f := range facts {
+	for _, f := range w.record.Facts(events.KindTagSeen.All()) {
 		subject := f.Fact.Subject()
 		commit, wanted := expected[subject]
 		if !wanted {
