@@ -16,13 +16,13 @@ func someLookups(n, failing int) (lookups []*lookup) {
 
 func TestBatchesDoNotMixThoseThatFailedWithOthers(t *testing.T) {
 	t.Parallel()
-	q := newQueue(&pace{}, someLookups(100, 15))
+	q := newQueue(&pace{}, someLookups(200, 15))
 	var sizes []int
 	for batch := q.take(); batch != nil; batch = q.take() {
 		sizes = append(sizes, len(batch))
 		q.answered(batch, nil)
 	}
-	if want := []int{40, 40, 5, 15}; !slices.Equal(sizes, want) {
+	if want := []int{100, 85, 15}; !slices.Equal(sizes, want) {
 		t.Errorf("batches of %v, want %v", sizes, want)
 	}
 }
@@ -86,7 +86,7 @@ func TestBatchesAreWhatGitHubManages(t *testing.T) {
 			answered += len(batch)
 			q.answered(batch, nil)
 		}
-		if answered != 1000 || failed > 1000/manages/3+10 {
+		if answered != 1000 || failed > 1000/manages/2+10 {
 			t.Errorf("where GitHub manages %d, %d are answered, and %d queries fail", manages, answered, failed)
 		}
 	}
@@ -118,7 +118,7 @@ func TestPaceShrinksAtOnceAndGrowsSlowly(t *testing.T) {
 	if p.size() != batchMost {
 		t.Fatalf("begins with %d", p.size())
 	}
-	for _, want := range []int{20, 10, 5, 2, 1, 1} {
+	for _, want := range []int{50, 25, 12, 6, 3, 1, 1} {
 		if p.failed(p.size()); p.size() != want {
 			t.Fatalf("%d after a failure, want %d", p.size(), want)
 		}

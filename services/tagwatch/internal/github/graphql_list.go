@@ -344,6 +344,7 @@ func (s *graphQLSweep) settle(ctx context.Context, l *lookup, page *tagsPage, pr
 	}
 	listing, done, err := l.take(page, time.Now())
 	if done {
+		l.pages = pages{} // or the tags of all would be in memory at the end of a sweep
 		s.tell(l, listing, err)
 	}
 	return !done

@@ -220,6 +220,7 @@ func (w *Watcher) done(ctx context.Context, a *watched, err error) {
 		a.plan.failing, a.plan.due = nil, h.next
 	case errors.As(err, &limit):
 		a.plan.due = limit.Until
+		h.stir()
 	default:
 		first := a.plan.failing == nil
 		if first {
