@@ -12,6 +12,24 @@ import (
 	"github.com/tagship/tagship/events/eventstest"
 )
 
+// misbehave makes GitHub fail now and then in what is asked of it next.
+func misbehave(hub *github.Sim, random *rand.Rand) {
+	for _, fault := range []github.Fault{
+		{Status: http.StatusBadGateway, Times: 3},
+		{Status: http.StatusOK, Times: 2}, // a web page
+		{Status: http.StatusNotFound, Times: 2},
+		{Reset: true, Times: 3},
+		{Truncate: true, Times: 3},
+		{Route: github.RouteArchive, Cut: true, Times: 4},
+		{Route: github.RouteArchive, Status: http.StatusNotFound, Times: 2},
+		{Secondary: &github.LimitForm{RetryAfter: time.Second}, Times: 2},
+	} {
+		fault.Skip = random.IntN(20)
+		hub.Misbehave(fault)
+	}
+	hub.Lag(time.Duration(random.IntN(500)) * time.Millisecond)
+}
+
 // A tag is seen once by its hook alone, wherever that is interrupted.
 func TestTagwatchKilledAtHooks(t *testing.T) {
 	t.Parallel()
@@ -41,7 +59,7 @@ func TestTagwatchKilledAtHooks(t *testing.T) {
 }
 
 // Every tag is seen once, while two replicas race for hooks and sweeps, and are
-// killed at random moments.
+// killed at random moments, and GitHub is not at its best.
 func TestTagwatchKilled(t *testing.T) {
 	t.Parallel()
 	const (
@@ -102,6 +120,7 @@ func TestTagwatchKilled(t *testing.T) {
 	for kill := range kills {
 		round(kill + 1)
 		moment := time.Duration(random.Int64N(int64(most)))
+		misbehave(hub, random)
 		<-time.After(moment)
 		victim := replicas[random.IntN(len(replicas))]
 		w.replicas[victim].kill()
