@@ -46,7 +46,9 @@ func (w *Watcher) baseline(ctx context.Context, a *watched, origin string, listi
 	for _, c := range listing {
 		b.tags[c.Name] = entryOf(c.Tag)
 	}
-	value, err := b.encode(listing)
+	zip := w.zips.Get().(*gzip.Writer)
+	value, err := b.encode(zip, listing)
+	w.zips.Put(zip)
 	if err != nil {
 		return baseline{}, fmt.Errorf("record baseline: %w", err)
 	}
@@ -109,9 +111,9 @@ const objectWord = "object "
 // first line, then commit, tab and tag. Where the commit is not known, the word
 // object and the id of the tag object stand in its place. JSON would not do: a
 // tag's name is bytes, not always UTF-8.
-func (b baseline) encode(listing []candidate) ([]byte, error) {
+func (b baseline) encode(zip *gzip.Writer, listing []candidate) ([]byte, error) {
 	var out bytes.Buffer
-	zip := gzip.NewWriter(&out)
+	zip.Reset(&out)
 	fmt.Fprintf(zip, "%s\n", b.at.Format(time.RFC3339))
 	for _, c := range listing {
 		e := entryOf(c.Tag)

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"strings"
@@ -343,7 +344,7 @@ func TestBaselineOfObjects(t *testing.T) {
 		{Tag: Tag{Name: "light", Object: commitOf("a"), Commit: commitOf("a")}},
 		{Tag: Tag{Name: "annotated\xff", Object: commitOf("b")}},
 	}
-	value, err := baseline{at: time.Unix(1, 0).UTC()}.encode(listing)
+	value, err := baseline{at: time.Unix(1, 0).UTC()}.encode(gzip.NewWriter(nil), listing)
 	if err != nil {
 		t.Fatal(err)
 	}

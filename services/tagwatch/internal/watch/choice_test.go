@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"compress/gzip"
 	"regexp"
 	"slices"
 	"strings"
@@ -255,7 +256,7 @@ func FuzzOrder(f *testing.F) {
 
 func FuzzBaseline(f *testing.F) {
 	f.Add([]byte("x"))
-	good, err := baseline{}.encode([]candidate{{Tag: Tag{Name: "v1", Commit: strings.Repeat("a", 40)}}})
+	good, err := baseline{}.encode(gzip.NewWriter(nil), []candidate{{Tag: Tag{Name: "v1", Commit: strings.Repeat("a", 40)}}})
 	if err != nil {
 		f.Fatal(err)
 	}

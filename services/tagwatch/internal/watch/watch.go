@@ -21,6 +21,7 @@
 package watch
 
 import (
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -130,6 +131,9 @@ type Watcher struct {
 	clock  clock
 	// fetching holds a place for each source that is fetched.
 	fetching chan struct{}
+	// zips has a *gzip.Writer for each baseline that is being made: one takes a
+	// megabyte, and a first sweep makes ten thousand baselines.
+	zips sync.Pool
 
 	mu    sync.RWMutex // guards what follows
 	apps  map[string]*watched
@@ -170,6 +174,7 @@ func New(o Options) *Watcher {
 		Options:  o,
 		hosts:    map[string]*hosted{},
 		fetching: make(chan struct{}, max(o.Parallel, 1)),
+		zips:     sync.Pool{New: func() any { return gzip.NewWriter(nil) }},
 		apps:     map[string]*watched{},
 		index:    newIndex(),
 	}
