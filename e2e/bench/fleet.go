@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	fleetOwners = 20
+	fleetOwners = 25
 	largeEvery  = 33 // one in so many repositories has hundreds of tags
 )
 

@@ -150,12 +150,14 @@ type sweep struct {
 	Took         events.Duration `json:"took"`
 	Repositories int             `json:"repositories"`
 	Changed      int             `json:"changed"`
-	Failed       int             `json:"failed"`
 }
 
 // swept waits for the next sweep that begins after a time.
 func (w *watching) swept(ctx context.Context, after time.Time) (sweep, error) {
-	var status struct{ Sweep sweep }
+	var status struct {
+		Sweep   sweep
+		Failing int
+	}
 	err := w.until(ctx, func() error {
 		value, _, err := w.bus.Table(bus.TableWatch).Get(ctx, "host."+events.Escape(w.host))
 		if err != nil {
@@ -169,8 +171,8 @@ func (w *watching) swept(ctx context.Context, after time.Time) (sweep, error) {
 		}
 		return nil
 	})
-	if err == nil && (status.Sweep.Repositories != w.count || status.Sweep.Failed > 0) {
-		err = fmt.Errorf("a sweep was over %d repositories and could not list %d, expected %d", status.Sweep.Repositories, status.Sweep.Failed, w.count)
+	if err == nil && (status.Sweep.Repositories != w.count || status.Failing > 0) {
+		err = fmt.Errorf("a sweep was over %d repositories and could not list %d, expected %d", status.Sweep.Repositories, status.Failing, w.count)
 	}
 	return status.Sweep, err
 }

@@ -27,7 +27,7 @@ const (
 // each by two webhooks, and takes the time from sending the first of them until
 // tag.seen is stored, with the source staged.
 //
-// The tags are of many repositories of 20 owners, where a GitHub App is
+// The tags are of many repositories of 25 owners, where a GitHub App is
 // installed: github.com's limits of a minute hold for each installation, and the
 // simulator keeps to them.
 func measureWebhooks(ctx context.Context, b *bench) (err error) {
