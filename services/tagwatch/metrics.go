@@ -36,7 +36,7 @@ func newHostMetrics(sweeps func() []watch.HostStatus) *hostMetrics {
 		last:         host("sweep_last_seconds", "When the last sweep of this process began, Unix time."),
 		took:         host("sweep_seconds", "How long the last sweep took."),
 		repositories: host("sweep_repositories", "Repositories that the last sweep asked for."),
-		failed:       host("sweep_failed", "Repositories that the last sweep could not list."),
+		failed:       host("sweep_failed", "Repositories that cannot be listed, or not settled, at present."),
 		requests:     host("sweep_requests", "Requests that the last sweep made."),
 		points:       host("sweep_points", "Points of the budget that the last sweep cost."),
 		limit:        budget("budget_limit", "Points that the credential has in an hour."),
@@ -68,7 +68,7 @@ func (m *hostMetrics) Collect(to chan<- prometheus.Metric) {
 			gauge(m.last, unix(h.Sweep.At), h.Host)
 			gauge(m.took, time.Duration(h.Sweep.Took).Seconds(), h.Host)
 			gauge(m.repositories, float64(h.Sweep.Repositories), h.Host)
-			gauge(m.failed, float64(h.Sweep.Failed), h.Host)
+			gauge(m.failed, float64(h.Failing), h.Host)
 			gauge(m.requests, float64(h.Sweep.Requests), h.Host)
 			gauge(m.points, float64(h.Sweep.Points), h.Host)
 		}

@@ -13,10 +13,10 @@ func (w statusWriter) hosts(hosts []tagwatch.HostStatus) {
 	var t table
 	for _, h := range hosts {
 		painted := plain
-		if h.Sweep.Failed > 0 {
+		if h.Failing > 0 {
 			painted = red
 		}
-		t.row(cell{h.Host, bold}, cell{w.swept(h.Sweep), painted}, cell{w.until("next", h.Next), faint})
+		t.row(cell{h.Host, bold}, cell{w.swept(h), painted}, cell{w.until("next", h.Next), faint})
 		for _, b := range h.Budgets {
 			switch {
 			case w.now.Before(b.Blocked):
@@ -29,7 +29,8 @@ func (w statusWriter) hosts(hosts []tagwatch.HostStatus) {
 	w.section("Repositories at", t)
 }
 
-func (w statusWriter) swept(s tagwatch.Sweep) string {
+func (w statusWriter) swept(h tagwatch.HostStatus) string {
+	s := h.Sweep
 	if s.At.IsZero() {
 		return "not swept yet"
 	}
@@ -37,8 +38,8 @@ func (w statusWriter) swept(s tagwatch.Sweep) string {
 	if s.Points > 0 {
 		text += fmt.Sprintf(" for %s", count(s.Points, "point"))
 	}
-	if s.Failed > 0 {
-		text += fmt.Sprintf(", %d not readable", s.Failed)
+	if h.Failing > 0 {
+		text += fmt.Sprintf(", %d not readable", h.Failing)
 	}
 	return text
 }

@@ -146,11 +146,16 @@ func (r *reading) readRepositories(values map[string][]byte) error {
 		if err != nil || r.app != "" && r.app != app {
 			continue
 		}
-		var repository Repository
+		var repository struct {
+			Repository
+			Group bool `json:"group"`
+		}
 		if err := json.Unmarshal(values[key], &repository); err != nil {
 			return fmt.Errorf("decode what is known of the repository of %s: %w", app, err)
 		}
-		r.of(app).Repository = &repository
+		if !repository.Group { // else its apps have their own
+			r.of(app).Repository = &repository.Repository
+		}
 		if repository.Error != "" {
 			r.problems = append(r.problems, Problem{Kind: "repository", App: app, Reason: repository.Error, At: repository.ErrorSince})
 		}

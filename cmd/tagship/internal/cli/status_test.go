@@ -25,14 +25,17 @@ func busy(t *testing.T) *world {
 	repository("web", `{"repo":"git.example.org/web","tags":"v*","baseline_at":"2026-03-01T00:00:00Z"}`)
 	repository("team/agent", `{"repo":"git.example.org/agent","tags":"*","error":"list the tags: connection refused","error_since":"2026-03-14T14:20:00Z"}`)
 
+	repository("team", `{"repo":"https://github.com/acme/*","tags":"v*","group":true,"error":"acme/web cannot be the app web","error_since":"2026-03-14T14:30:00Z"}`)
+	repository("others", `{"repo":"https://github.com/umbrella/*","tags":"v*","group":true}`)
+
 	host := func(name, status string) {
 		t.Helper()
 		if err := w.bus.Table(bus.TableWatch).Put(t.Context(), "host."+events.Escape(name), []byte(status)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	host("git", `{"host":"git","leader":"a (process 1)","sweep":{"at":"2026-03-14T14:59:50Z","took":"300ms","repositories":1,"changed":0,"failed":1,"requests":0,"points":0},"next":"2026-03-14T15:00:20Z"}`)
-	host("github.com", `{"host":"github.com","leader":"a (process 1)","sweep":{"at":"2026-03-14T14:58:00Z","took":"41s","repositories":10000,"changed":3,"failed":0,"requests":250,"points":250},"next":"2026-03-14T15:07:36Z",
+	host("git", `{"host":"git","leader":"a (process 1)","sweep":{"at":"2026-03-14T14:59:50Z","took":"300ms","repositories":1,"changed":0,"requests":0,"points":0},"failing":1,"next":"2026-03-14T15:00:20Z"}`)
+	host("github.com", `{"host":"github.com","leader":"a (process 1)","sweep":{"at":"2026-03-14T14:58:00Z","took":"41s","repositories":10000,"changed":3,"requests":250,"points":250},"failing":0,"next":"2026-03-14T15:07:36Z",
 		"budgets":[{"credential":"token","resource":"core","limit":5000,"remaining":0,"reset":"2026-03-14T15:31:00Z","blocked":"2026-03-14T15:31:00Z","reason":"the budget is used up","spent":5000,"requests":5100},
 		{"credential":"token","resource":"graphql","limit":5000,"remaining":4210,"reset":"2026-03-14T15:31:00Z","spent":790,"requests":790}]}`)
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/go-github/v57/github"
 	"github.com/tagship/tagship/events"
 	"github.com/tagship/tagship/services/tagwatch/internal/watch"
 )
@@ -34,6 +35,27 @@ func (h *Host) Owned(ctx context.Context, owner string) ([]watch.Owned, error) {
 			return owned, err
 		}
 	}
+}
+
+// HasRecipe looks up one repository, see [watch.Directory].
+func (h *Host) HasRecipe(ctx context.Context, repo watch.Repo) (owned watch.Owned, has bool, err error) {
+	c, err := h.client(ctx, owner(repo))
+	if err != nil {
+		return watch.Owned{}, false, err
+	}
+	found := new(github.Repository)
+	if err := c.get(ctx, repo, "", found); err != nil {
+		return watch.Owned{}, false, c.explain(repo.Name, err)
+	}
+	owned = ownedOf(found)
+	if !repositoryName.MatchString(owned.Name) || repo.ID != "" && owned.ID != repo.ID {
+		return watch.Owned{}, false, fmt.Errorf("GitHub's answer about %s is about another repository: %.100q, %s", repo.Name, owned.Name, owned.ID)
+	}
+	if found.GetArchived() || found.GetDisabled() {
+		return owned, false, nil
+	}
+	has, err = h.recipes.has(ctx, c, found)
+	return owned, has, err
 }
 
 // contradictionError says that the pages of a list do not fit together: it

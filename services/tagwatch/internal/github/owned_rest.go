@@ -63,11 +63,15 @@ func (h *Host) ownedByREST(ctx context.Context, c *client, owner string) ([]watc
 		case errs[i] != nil:
 			return nil, errs[i]
 		case has[i]:
-			repo := watch.Repo{Name: r.GetFullName(), ID: strconv.FormatInt(r.GetID(), 10)}
-			owned = append(owned, watch.Owned{Repo: repo, Created: r.GetCreatedAt().Time})
+			owned = append(owned, ownedOf(r))
 		}
 	}
 	return owned, nil
+}
+
+func ownedOf(r *github.Repository) watch.Owned {
+	repo := watch.Repo{Name: r.GetFullName(), ID: strconv.FormatInt(r.GetID(), 10)}
+	return watch.Owned{Repo: repo, Created: r.GetCreatedAt().Time}
 }
 
 // repositoriesOf lists all repositories of an organisation or a user. Pages shift

@@ -158,3 +158,40 @@ func TestOwnedByREST(t *testing.T) {
 		t.Errorf("where GitHub does not say: %v", namesOf(owned))
 	}
 }
+
+func TestHasRecipe(t *testing.T) {
+	t.Parallel()
+	repos, _ := estate(9)
+	repos[3].names = append([]string{"acme/renamed"}, repos[3].names...)
+	s, host := newHub(t, ListGraphQL, repos...)
+	for repo, want := range map[watch.Repo]bool{
+		{Name: "acme/r0"}:            true,
+		{Name: "acme/r0", ID: "100"}: true,
+		{Name: "acme/r3", ID: "103"}: true,
+		{Name: "acme/r2"}:            false, // no recipe
+		{Name: "acme/r6"}:            false, // archived
+	} {
+		owned, has, err := host.HasRecipe(t.Context(), repo)
+		if err != nil || has != want || owned.ID == "" || owned.Created.IsZero() {
+			t.Errorf("%v: %+v, %t, %v; want %t", repo, owned, has, err, want)
+		}
+		if repo.ID == "103" && owned.Name != "acme/renamed" {
+			t.Errorf("a repository that was renamed is called %s", owned.Name)
+		}
+	}
+	gone := new(watch.GoneError)
+	if _, has, err := host.HasRecipe(t.Context(), watch.Repo{Name: "acme/none"}); has || !errors.As(err, &gone) {
+		t.Errorf("a repository that is not there: %t, %v", has, err)
+	}
+	s.rest = func(w http.ResponseWriter, r *http.Request) bool {
+		if fails := r.Method == http.MethodHead; fails {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		return false
+	}
+	repos[5].pushed = 901
+	if _, has, err := host.HasRecipe(t.Context(), watch.Repo{Name: "acme/r5"}); has || err == nil {
+		t.Errorf("where GitHub does not say: %t, %v", has, err)
+	}
+}

@@ -386,8 +386,9 @@ const forgeName = "git.example.org"
 
 // forge is a host in memory. Repositories are found by their IDs, and else by name.
 type forge struct {
-	marks    bool // listings have marks
-	unpeeled bool // listings do not tell the commits of annotated tags
+	marks    bool          // listings have marks
+	unpeeled bool          // listings do not tell the commits of annotated tags
+	pace     time.Duration // the shortest time between two sweeps
 
 	mu       sync.Mutex
 	repos    []*repository
@@ -397,6 +398,7 @@ type forge struct {
 
 	directory   error // what Owned fails with
 	directories int   // how often Owned was called
+	lookups     int   // how often HasRecipe was called
 }
 
 var (
@@ -409,7 +411,25 @@ func (f *forge) Name() string { return forgeName }
 
 func (f *forge) Where(repo Repo) string { return "https://" + forgeName + "/" + repo.Name }
 
-func (f *forge) Pause(interval time.Duration) time.Duration { return interval }
+func (f *forge) Pause(interval time.Duration) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return max(interval, f.pace)
+}
+
+// set changes the host while others use it.
+func (f *forge) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// listed is how often Owned was called.
+func (f *forge) listed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.directories
+}
 
 func (f *forge) repository(repo Repo) (*repository, error) {
 	f.mu.Lock()
@@ -522,6 +542,18 @@ func (f *forge) Owned(context.Context, string) ([]Owned, error) {
 	defer f.mu.Unlock()
 	f.directories++
 	return slices.Clone(f.owned), f.directory
+}
+
+func (f *forge) HasRecipe(_ context.Context, repo Repo) (Owned, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lookups++
+	for _, o := range f.owned {
+		if o.ID == repo.ID {
+			return o, true, f.directory
+		}
+	}
+	return Owned{}, false, f.directory
 }
 
 type closer struct{ *bytes.Reader }

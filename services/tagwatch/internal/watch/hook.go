@@ -88,7 +88,7 @@ func (w *Watcher) concerned(ctx context.Context, d events.Delivery[*events.Hook]
 		return apps, nil
 	}
 	for _, g := range w.groupsOf(h.Host, repo) {
-		if err := w.adopt(ctx, g, repo, d.Time); err != nil {
+		if err := w.adopt(ctx, g, repo); err != nil {
 			return nil, patient(err)
 		}
 	}

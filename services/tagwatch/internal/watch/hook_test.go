@@ -294,7 +294,7 @@ func TestWatchesRepo(t *testing.T) {
 	r := newRepository("v1")
 	r.name, r.id = "acme/web", "7"
 	w := newWatcher(t, newStore(), r, func(a *App, o *Options) {
-		o.Groups = []Group{{Name: "all", Host: a.Host, Owner: "Umbrella", Choice: a.Choice}}
+		o.Groups = []Group{{Name: "all", Host: a.Host.(*forge), Owner: "Umbrella", Choice: a.Choice}}
 	})
 	for _, test := range []struct {
 		host string

@@ -57,9 +57,12 @@ type Peeler interface {
 
 // Directory is a [Host] that knows what repositories an owner has.
 type Directory interface {
+	Host
 	// Owned lists the repositories of an owner that have a recipe on their default
 	// branch. Archived ones are left out. A list is complete or an error.
 	Owned(ctx context.Context, owner string) ([]Owned, error)
+	// HasRecipe looks up one repository, and tells whether it would be among the Owned.
+	HasRecipe(ctx context.Context, repo Repo) (owned Owned, has bool, err error)
 }
 
 // Owned is a repository of an owner.

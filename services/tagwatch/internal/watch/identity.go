@@ -21,6 +21,8 @@ type repoRecord struct {
 	Configured string `json:"configured"`
 	ID         string `json:"id,omitempty"` // see [Repo]
 	Name       string `json:"name"`         // what it was called last
+	// Group is the group that the app was found with; empty if it is configured.
+	Group string `json:"group,omitempty"`
 	// Settled and Mark are of the last listing whose every tag is on record, as
 	// long as the app's tags are treated as For says.
 	Settled string `json:"settled,omitempty"`
@@ -89,14 +91,28 @@ func (w *Watcher) reread(ctx context.Context, a *watched) error {
 	return w.learn(a, value)
 }
 
+// groupName is the name of the group that the app was found with; empty if it is configured.
+func (a *watched) groupName() string {
+	if a.group == nil {
+		return ""
+	}
+	return a.group.Name
+}
+
 // learn takes in a record that was read.
 func (w *Watcher) learn(a *watched, value []byte) error {
-	var r repoRecord
-	if err := json.Unmarshal(value, &r); err != nil {
-		return fmt.Errorf("decode record %s: %w", repoKey(a.Name), err)
+	r, err := decodeRepo(a.Name, value)
+	if err == nil {
+		w.know(a, r)
 	}
-	w.know(a, r)
-	return nil
+	return err
+}
+
+func decodeRepo(app string, value []byte) (r repoRecord, err error) {
+	if err := json.Unmarshal(value, &r); err != nil {
+		return repoRecord{}, fmt.Errorf("decode record %s: %w", repoKey(app), err)
+	}
+	return r, nil
 }
 
 func (w *Watcher) know(a *watched, r repoRecord) {
@@ -148,11 +164,11 @@ func (a *watched) identified(before repoRecord, seen Repo) (repoRecord, error) {
 		seen.Name = a.Repo.Name // a host that does not tell names has one for each repository
 	}
 	same := before
-	same.Configured, same.Name = configured, seen.Name
+	same.Configured, same.Name, same.Group = configured, seen.Name, a.groupName()
 	if seen.ID != "" {
 		same.ID = seen.ID
 	}
-	anew := repoRecord{Origin: configured, Configured: configured, ID: seen.ID, Name: seen.Name}
+	anew := repoRecord{Origin: configured, Configured: configured, ID: seen.ID, Name: seen.Name, Group: a.groupName()}
 	bothKnown := before.ID != "" && seen.ID != ""
 	switch {
 	case a.Repo.ID != "" && seen.ID != "" && a.Repo.ID != seen.ID:

@@ -39,7 +39,7 @@ func (w *Watcher) look(ctx context.Context, a *watched, asked ask) (findings, er
 	if asked.origin == nil {
 		one.Mark = a.mark()
 	}
-	heard := reading{began: time.Now(), err: errors.New("the host gave no answer")}
+	heard := reading{began: time.Now(), err: errNoAnswer}
 	a.Host.List(ctx, []Ask{one}, func(_ int, listing Listing, err error) { heard.listing, heard.err = listing, err })
 	return w.receive(ctx, a, asked, heard)
 }

@@ -35,6 +35,8 @@ type Status struct {
 	RepoID     string    `json:"repo_id,omitempty"`    // see [Repo]
 	Tags       string    `json:"tags"`                 // which of its tags are versions
 	BaselineAt time.Time `json:"baseline_at,omitzero"` // zero before the first look has succeeded
+	// Group says that it is not of an app but of a group, whose apps have their own.
+	Group      bool      `json:"group,omitempty"`
 	Error      string    `json:"error,omitempty"`      // why the last look failed; empty if it did not
 	ErrorSince time.Time `json:"error_since,omitzero"` // the first failure in a row
 }
@@ -43,7 +45,8 @@ type Status struct {
 type HostStatus struct {
 	Host    string    `json:"host"`
 	Leader  string    `json:"leader"`         // the replica that sweeps over the repositories
-	Sweep   Sweep     `json:"sweep,omitzero"` // the last one that is over
+	Sweep   Sweep     `json:"sweep,omitzero"` // the last one that is over and asked for any
+	Failing int       `json:"failing"`        // repositories that cannot be listed, or not settled, at present
 	Next    time.Time `json:"next,omitzero"`  // when the next begins
 	Budgets []Budget  `json:"budgets,omitempty"`
 }
@@ -54,19 +57,19 @@ type Sweep struct {
 	Took         events.Duration `json:"took"`
 	Repositories int             `json:"repositories"` // asked for
 	Changed      int             `json:"changed"`      // with other tags than before
-	Failed       int             `json:"failed"`       // that could not be listed
 	Requests     int             `json:"requests"`     // made meanwhile, by whatever
 	Points       int             `json:"points"`       // of the budget spent meanwhile
 }
 
 // Sweeps tells of every host that this process knows, ordered by name. The last
-// sweep is zero where another replica leads.
+// sweep is zero, and nothing fails, where another replica leads.
 func (w *Watcher) Sweeps() []HostStatus {
 	var all []HostStatus
 	for _, name := range slices.Sorted(maps.Keys(w.hosts)) {
 		h := w.hosts[name]
 		h.mu.Lock()
 		status := h.status
+		status.Failing = h.failures(nil)
 		h.mu.Unlock()
 		status.Budgets = budgetsOf(h.Host)
 		all = append(all, status)
@@ -90,12 +93,29 @@ func spentOf(host Host) (sum Budget) {
 	return sum
 }
 
-// reportHost writes the host's status. Sweeping does not depend on it, so trouble
-// with it is only logged.
-func (w *Watcher) reportHost(ctx context.Context, h *hosted, last Sweep) {
+// failures counts the repositories of which an app's last look failed, and
+// others that are known to. The caller holds the mutex.
+func (h *hosted) failures(others map[Repo]bool) int {
+	failing := map[Repo]bool{}
+	maps.Copy(failing, others)
+	for a := range h.apps {
+		if h.leading && a.plan.failing != nil {
+			failing[a.repo()] = true
+		}
+	}
+	return len(failing)
+}
+
+// reportHost writes the host's status after a sweep at which some failed.
+// Sweeping does not depend on it, so trouble with it is only logged.
+func (w *Watcher) reportHost(ctx context.Context, h *hosted, last Sweep, failed map[Repo]bool) {
 	h.mu.Lock()
-	h.status.Leader, h.status.Sweep = w.Replica, last
+	h.status.Leader = w.Replica
+	if last.Repositories > 0 { // else all are failing, or still at work
+		h.status.Sweep = last
+	}
 	now := h.status
+	now.Failing = h.failures(failed)
 	h.mu.Unlock()
 	now.Budgets = budgetsOf(h.Host)
 	value, err := json.Marshal(now)

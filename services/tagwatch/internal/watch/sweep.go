@@ -28,10 +28,13 @@ type hosted struct {
 	// wake makes the leader look at its plan again.
 	wake chan struct{}
 
-	mu     sync.Mutex // guards what follows, and the plans of the apps
-	apps   map[*watched]struct{}
-	next   time.Time // of the next sweep over every app that is well
-	status HostStatus
+	mu      sync.Mutex // guards what follows, and the plans of the apps
+	apps    map[*watched]struct{}
+	leading bool          // whether this replica sweeps over the host
+	next    time.Time     // of the next sweep over every app that is well
+	pause   time.Duration // between two such sweeps, as the host wants it
+	sleeps  time.Time     // until when the leader does not look at its plan by itself
+	status  HostStatus
 }
 
 // plan is when an app is looked at next.
@@ -52,9 +55,8 @@ func (w *Watcher) hostOf(host Host) *hosted {
 
 func (h *hosted) add(a *watched) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.apps[a] = struct{}{}
-	h.mu.Unlock()
-	h.stir()
 }
 
 func (h *hosted) remove(a *watched) {
@@ -80,8 +82,8 @@ func LeaseKey(host string) string { return "watch." + events.Escape(host) }
 // by, and follow requests and hooks meanwhile.
 func (w *Watcher) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
-	if len(w.groups) > 0 {
-		loops.Go(func() { w.discoverAll(ctx) })
+	for _, g := range w.groups {
+		loops.Go(func() { w.discoverAll(ctx, g) })
 	}
 	for _, h := range w.hosts {
 		loops.Go(func() { w.lead(ctx, h) })
@@ -156,6 +158,7 @@ func (w *Watcher) sweeps(ctx context.Context, h *hosted) error {
 		return err
 	}
 	h.begin()
+	defer h.end()
 	var sweeps sync.WaitGroup
 	defer sweeps.Wait()
 	for {
@@ -176,10 +179,17 @@ func (w *Watcher) sweeps(ctx context.Context, h *hosted) error {
 func (h *hosted) begin() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.next = time.Time{}
+	h.leading, h.next = true, time.Time{}
 	for a := range h.apps {
 		a.plan = plan{}
 	}
+}
+
+// end forgets the sweeps: another replica leads.
+func (h *hosted) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leading, h.status = false, HostStatus{Host: h.Name()}
 }
 
 // due returns the apps to ask for now, whether that is a sweep over all that are
@@ -190,7 +200,8 @@ func (h *hosted) due(interval time.Duration) (apps []*watched, whole bool, pause
 	defer h.mu.Unlock()
 	now := time.Now()
 	if whole = !now.Before(h.next); whole {
-		h.next = now.Add(h.Pause(interval))
+		h.pause = h.Pause(interval)
+		h.next = now.Add(h.pause)
 		h.status.Next = h.next.UTC()
 	}
 	soonest := h.next
@@ -204,7 +215,9 @@ func (h *hosted) due(interval time.Duration) (apps []*watched, whole bool, pause
 			soonest = a.plan.due
 		}
 	}
-	return apps, whole, max(soonest.Sub(now), interval/10)
+	pause = max(soonest.Sub(now), interval/10)
+	h.sleeps = now.Add(pause)
+	return apps, whole, pause
 }
 
 // done plans the next look at an app.
@@ -220,24 +233,30 @@ func (w *Watcher) done(ctx context.Context, a *watched, err error) {
 		a.plan.failing, a.plan.due = nil, h.next
 	case errors.As(err, &limit):
 		a.plan.due = limit.Until
-		h.stir()
 	default:
 		first := a.plan.failing == nil
 		if first {
-			a.plan.failing = backoff.NewExponentialBackOff(
-				backoff.WithInitialInterval(w.Interval),
-				backoff.WithMultiplier(2),
-				backoff.WithMaxInterval(max(longestPause, w.Interval)),
-				backoff.WithMaxElapsedTime(0),
-			)
+			a.plan.failing = w.backOff()
 		}
 		pause := a.plan.failing.NextBackOff()
 		a.plan.due = time.Now().Add(pause)
 		if first {
 			w.logger(a).Warn("look failed", zap.Error(err), zap.Duration("again_in", pause))
 		}
+	}
+	if a.plan.due.Before(h.sleeps) {
 		h.stir()
 	}
+}
+
+// backOff grows from the interval to the longest pause, and never ends.
+func (w *Watcher) backOff() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(w.Interval),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxInterval(max(longestPause, w.Interval)),
+		backoff.WithMaxElapsedTime(0),
+	)
 }
 
 // jitter spreads what many do: a tenth more or less.
@@ -248,16 +267,19 @@ func jitter(d time.Duration) time.Duration {
 // sweep asks for the tags of the repositories that are due, and settles what
 // differs as it becomes known. It returns when all is settled.
 func (w *Watcher) sweep(ctx context.Context, h *hosted, due []*watched, whole bool) {
-	s := &sweep{w: w, h: h, began: time.Now(), places: make(chan struct{}, settling)}
+	s := &sweep{w: w, h: h, began: time.Now(), places: make(chan struct{}, settling), failed: map[Repo]bool{}}
 	asks := s.asks(ctx, due)
 	spent := spentOf(h.Host)
 	h.List(ctx, asks, func(i int, listing Listing, err error) { s.found(ctx, i, listing, err) })
+	for i := range asks {
+		s.found(ctx, i, Listing{}, errNoAnswer)
+	}
 	if whole && ctx.Err() == nil {
 		s.tally.At, s.tally.Took = s.began.UTC(), events.Duration(time.Since(s.began).Round(time.Millisecond))
 		s.tally.Repositories = len(asks)
 		after := spentOf(h.Host)
 		s.tally.Requests, s.tally.Points = after.Requests-spent.Requests, after.Spent-spent.Spent
-		w.reportHost(ctx, h, s.tally)
+		w.reportHost(ctx, h, s.tally, s.failed)
 	}
 	s.settles.Wait()
 }
@@ -267,11 +289,17 @@ type sweep struct {
 	w       *Watcher
 	h       *hosted
 	began   time.Time
-	fans    [][]*watched // the apps that each ask is for
+	fans    [][]*watched // the apps that each ask is for, until it is answered
 	places  chan struct{}
 	settles sync.WaitGroup
-	tally   Sweep // written by found, which is never called twice at once
+	// tally, and the repositories that could not be listed. They are written by
+	// found, which is never called twice at once.
+	tally  Sweep
+	failed map[Repo]bool
 }
+
+// errNoAnswer is what came of an ask that [Host.List] ended without answering.
+var errNoAnswer = errors.New("the host gave no answer")
 
 // asks makes one ask for each repository, however many apps watch it.
 func (s *sweep) asks(ctx context.Context, due []*watched) []Ask {
@@ -306,17 +334,22 @@ func (h *hosted) failing(a *watched) bool {
 	return a.plan.failing != nil
 }
 
-// found takes in one repository's listing.
+// found takes in one repository's listing. Only the first answer counts.
 func (s *sweep) found(ctx context.Context, i int, listing Listing, err error) {
+	apps := s.fans[i]
+	if apps == nil {
+		return
+	}
+	s.fans[i] = nil
 	var limit *LimitError
 	switch {
 	case errors.As(err, &limit):
 	case err != nil:
-		s.tally.Failed++
+		s.failed[apps[0].repo()] = true
 	case !listing.Unchanged:
 		s.tally.Changed++
 	}
-	for _, a := range s.fans[i] {
+	for _, a := range apps {
 		if err == nil && a.pass(listing, s.began) {
 			s.w.done(ctx, a, nil)
 			continue

@@ -186,12 +186,77 @@ func TestOneSweepAsksForAllAtOnce(t *testing.T) {
 			t.Errorf("seen %v, expected v2 of both apps", got)
 		}
 		status := w.Sweeps()[0]
-		if status.Leader != "one" || status.Sweep.Repositories != 21 || status.Sweep.Changed != 1 || status.Sweep.Failed != 0 || !status.Next.After(status.Sweep.At) {
+		if status.Leader != "one" || status.Sweep.Repositories != 21 || status.Sweep.Changed != 1 || status.Failing != 0 || !status.Next.After(status.Sweep.At) {
 			t.Errorf("the sweep is told as %+v", status)
 		}
 		var written HostStatus
 		if err := json.Unmarshal(s.table[HostKey(forgeName)], &written); err != nil || written.Sweep != status.Sweep {
 			t.Errorf("on record is %+v, %v", written, err)
+		}
+	})
+}
+
+// forgetful is a host that answers some asks twice, and others not at all.
+type forgetful struct{ *forge }
+
+func (f forgetful) List(ctx context.Context, asks []Ask, found func(i int, listing Listing, err error)) {
+	f.forge.List(ctx, asks, func(i int, listing Listing, err error) {
+		if asks[i].Repo.Name == "acme/app0" {
+			return
+		}
+		found(i, listing, err)
+		found(i, Listing{}, errors.New("asked twice"))
+	})
+}
+
+func TestAsksWithoutAnAnswerAreFailures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		w := newWatcher(t, s, r, fleet(2), func(a *App, o *Options) {
+			host := forgetful{a.Host.(*forge)}
+			a.Host = host
+			for i := range o.Apps {
+				o.Apps[i].Host = host
+			}
+		})
+		run(t, w)
+		pass(time.Hour)
+		f := w.app("web").Host.(forgetful).forge
+		if looks := f.repos[1].looks(); looks < 6 || looks > 20 {
+			t.Errorf("%d looks in an hour at what gives no answer, expected about ten", looks)
+		}
+		if got := s.status(t, "app0"); !strings.Contains(got.Error, "no answer") {
+			t.Errorf("status is %+v", got)
+		}
+		if got := s.status(t, "app1"); got.Error != "" {
+			t.Errorf("the status of what is answered twice is %+v", got)
+		}
+		if status := w.Sweeps()[0]; status.Failing != 1 || status.Sweep.Repositories != 2 {
+			t.Errorf("the sweep is told as %+v", status)
+		}
+	})
+}
+
+func TestAHostThatIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		w := newWatcher(t, s, r, fleet(3))
+		f := w.app("web").Host.(*forge)
+		for _, r := range f.repos {
+			r.down = errors.New("no route to host")
+		}
+		run(t, w)
+		pass(time.Hour)
+		var written HostStatus
+		if err := json.Unmarshal(s.table[HostKey(forgeName)], &written); err != nil {
+			t.Fatal(err)
+		}
+		for name, status := range map[string]HostStatus{"on record": written, "told": w.Sweeps()[0]} {
+			if status.Failing != 4 || status.Sweep.Repositories != 4 || time.Until(status.Next) > 30*time.Second {
+				t.Errorf("%s is %+v", name, status)
+			}
 		}
 	})
 }
@@ -223,6 +288,9 @@ func TestTakeover(t *testing.T) {
 		stop()
 		if err := <-done; err != nil {
 			t.Fatal(err)
+		}
+		if status := first.Sweeps()[0]; !status.Sweep.At.IsZero() || status.Failing != 0 {
+			t.Errorf("who leads no more tells of %+v", status)
 		}
 		_, before := s.counted()
 		pass(6 * time.Second)

@@ -135,6 +135,9 @@ type Watcher struct {
 	// megabyte, and a first sweep makes ten thousand baselines.
 	zips sync.Pool
 
+	// enrolling is held while a group's apps are chosen, so that none is chosen twice.
+	enrolling sync.Mutex
+
 	mu    sync.RWMutex // guards what follows
 	apps  map[string]*watched
 	index index
@@ -144,7 +147,8 @@ type Watcher struct {
 // thousand, so it holds little, and nothing runs for it while nothing changes.
 type watched struct {
 	App
-	group *group // that it was found with; nil if it is configured
+	group *group    // that it was found with; nil if it is configured
+	since time.Time // when this process began to watch it
 	host  *hosted
 	// turn is held by the one look at the app that is under way.
 	turn chan struct{}
@@ -179,20 +183,26 @@ func New(o Options) *Watcher {
 		index:    newIndex(),
 	}
 	for _, app := range o.Apps {
-		w.add(app, nil)
+		w.add(w.newWatched(app, nil))
 	}
 	for _, g := range o.Groups {
-		w.groups = append(w.groups, &group{Group: g, host: w.hostOf(g.Host), turn: make(chan struct{}, 1), without: map[Repo]bool{}})
+		w.groups = append(w.groups, &group{Group: g, host: w.hostOf(g.Host), without: map[Repo]time.Time{}})
 	}
 	return w
 }
 
+func (w *Watcher) newWatched(app App, from *group) *watched {
+	return &watched{App: app, group: from, since: time.Now(), host: w.hostOf(app.Host), turn: make(chan struct{}, 1)}
+}
+
 // add begins to watch an app.
-func (w *Watcher) add(app App, from *group) {
-	a := &watched{App: app, group: from, host: w.hostOf(app.Host), turn: make(chan struct{}, 1)}
+func (w *Watcher) add(a *watched) {
 	w.mu.Lock()
-	w.apps[app.Name] = a
+	w.apps[a.Name] = a
 	w.index.file(a, a.Repo)
+	if known := a.known.Load(); known != nil && known.ID != "" {
+		w.index.file(a, known.repo())
+	}
 	w.mu.Unlock()
 	a.host.add(a)
 }
