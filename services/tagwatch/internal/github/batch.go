@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// batchMost is how many repositories are asked for in one query, at most. It is as many
-	// as cost one point; where GitHub does not manage them, the pace finds out.
-	batchMost = 100
+	// batchMost is how many repositories are asked for in one query, at most. More would
+	// cost no more points, but GitHub ends a query after 10 s, and charges for that.
+	batchMost = 50
 	// failuresMost is how many queries may fail in a row before the rest is given up: by
 	// then it is GitHub that does not work, not a repository that is too much for it.
 	failuresMost = 32

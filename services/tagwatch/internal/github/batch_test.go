@@ -22,7 +22,7 @@ func TestBatchesDoNotMixThoseThatFailedWithOthers(t *testing.T) {
 		sizes = append(sizes, len(batch))
 		q.answered(batch, nil)
 	}
-	if want := []int{100, 85, 15}; !slices.Equal(sizes, want) {
+	if want := []int{50, 50, 50, 35, 15}; !slices.Equal(sizes, want) {
 		t.Errorf("batches of %v, want %v", sizes, want)
 	}
 }
@@ -118,7 +118,7 @@ func TestPaceShrinksAtOnceAndGrowsSlowly(t *testing.T) {
 	if p.size() != batchMost {
 		t.Fatalf("begins with %d", p.size())
 	}
-	for _, want := range []int{50, 25, 12, 6, 3, 1, 1} {
+	for _, want := range []int{25, 12, 6, 3, 1, 1} {
 		if p.failed(p.size()); p.size() != want {
 			t.Fatalf("%d after a failure, want %d", p.size(), want)
 		}

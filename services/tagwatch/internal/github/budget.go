@@ -2,6 +2,7 @@ package github
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -91,8 +92,9 @@ func (h *Host) Budgets() []watch.Budget {
 	return budgets
 }
 
-// Pause is the time between two sweeps, such that they use a quarter of what a
-// credential has in an hour, and never its last tenth.
+// Pause is the time between two sweeps, such that they and the lists of what
+// owners have use a quarter of what a credential has in an hour, and never its
+// last tenth.
 func (h *Host) Pause(interval time.Duration) time.Duration {
 	now := time.Now()
 	longest := interval
@@ -125,15 +127,22 @@ type purse struct {
 // sweeps keeps what the most expensive listing cost, by budget. A listing of one
 // repository that somebody asked for is no sweep, and costs less than one.
 type sweeps struct {
-	mu    sync.Mutex
-	costs map[purse]int
+	mu     sync.Mutex
+	costs  map[purse]int
+	owners map[string]map[purse]int // what it cost last to list what an owner has
 }
 
-// take returns the costs since it was called before.
+// take returns the costs since it was called before, with each owner's share.
 func (s *sweeps) take() map[purse]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	costs := s.costs
+	costs := map[purse]int{}
+	maps.Copy(costs, s.costs)
+	for _, owner := range s.owners {
+		for of, points := range owner {
+			costs[of] += (points + watch.SweepsPerDiscovery - 1) / watch.SweepsPerDiscovery
+		}
+	}
 	s.costs = nil
 	return costs
 }
@@ -147,6 +156,15 @@ func (s *sweeps) add(listing map[purse]int) {
 	for of, points := range listing {
 		s.costs[of] = max(s.costs[of], points)
 	}
+}
+
+func (s *sweeps) addOwner(owner string, costs map[purse]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owners == nil {
+		s.owners = map[string]map[purse]int{}
+	}
+	s.owners[owner] = costs
 }
 
 // tallyKey is where a context has its tally.
@@ -163,11 +181,19 @@ type tally struct {
 // that it goes by.
 func (h *Host) tally(ctx context.Context) (counted context.Context, done func()) {
 	t := &tally{points: map[purse]int{}}
-	return context.WithValue(ctx, tallyKey{}, t), func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		h.sweeps.add(t.points)
-	}
+	return context.WithValue(ctx, tallyKey{}, t), func() { h.sweeps.add(t.sum()) }
+}
+
+// tallyOwner is [Host.tally] for a list of what an owner has.
+func (h *Host) tallyOwner(ctx context.Context, owner string) (counted context.Context, done func()) {
+	t := &tally{points: map[purse]int{}}
+	return context.WithValue(ctx, tallyKey{}, t), func() { h.sweeps.addOwner(owner, t.sum()) }
+}
+
+func (t *tally) sum() map[purse]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.points)
 }
 
 // spend counts points in the context's tally, if it has one.

@@ -41,6 +41,25 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// TestListsOfOwnersAreASharePerSweep has two owners of 10,000 repositories, beside
+// sweeps over them.
+func TestListsOfOwnersAreASharePerSweep(t *testing.T) {
+	t.Parallel()
+	var s sweeps
+	token := purse{limiter: &limiter{}, kind: resourceGraphQL}
+	s.add(map[purse]int{token: 200})
+	s.add(map[purse]int{token: 1}) // a listing that somebody asked for
+	s.addOwner("acme", map[purse]int{token: 500})
+	s.addOwner("acme", map[purse]int{token: 199})
+	s.addOwner("umbrella", map[purse]int{token: 1})
+	if got := s.take()[token]; got != 200+34+1 {
+		t.Errorf("a sweep and its share cost %d, want 235", got)
+	}
+	if got := s.take()[token]; got != 35 {
+		t.Errorf("without a sweep it is %d, want 35", got)
+	}
+}
+
 func TestAccountTakesAnswersInAnyOrder(t *testing.T) {
 	at := func(remaining int, reset time.Duration) []string {
 		return []string{"200 OK", "X-RateLimit-Limit: 5000", fmt.Sprintf("X-RateLimit-Remaining: %d", remaining), fmt.Sprintf("X-RateLimit-Reset: %d", noon.Add(reset).Unix())}

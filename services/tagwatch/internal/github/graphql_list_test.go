@@ -117,7 +117,7 @@ func TestGraphQLSweepsManyInFewQueries(t *testing.T) {
 	for i, o := range listed(t, host, asking(names...)...) {
 		complete(t, o, repos[i])
 	}
-	if len(s.queries) != 10 {
+	if len(s.queries) != 20 {
 		t.Errorf("%d queries for 1000 repositories", len(s.queries))
 	}
 }
@@ -430,7 +430,7 @@ func checkTags(t *testing.T, tags []watch.Tag) {
 	}
 }
 
-// BenchmarkGraphQLAnswer reads the answer to a full query: 100 repositories with 100 tags each.
+// BenchmarkGraphQLAnswer reads the answer to a full query: 50 repositories with 100 tags each.
 func BenchmarkGraphQLAnswer(b *testing.B) {
 	data := map[string]any{}
 	for i := range batchMost {

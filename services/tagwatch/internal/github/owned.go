@@ -21,6 +21,8 @@ const (
 
 // Owned lists the repositories of an owner that have a recipe, see [watch.Directory].
 func (h *Host) Owned(ctx context.Context, owner string) ([]watch.Owned, error) {
+	ctx, done := h.tallyOwner(ctx, owner)
+	defer done()
 	c, err := h.client(ctx, owner)
 	if err != nil {
 		return nil, err

@@ -51,6 +51,9 @@ func TestOwned(t *testing.T) {
 		if o := owned[1]; o.ID != "103" || o.Created.Format("15:04:05") != "00:00:03" {
 			t.Errorf("%s: %+v", list, o)
 		}
+		if len(host.sweeps.owners["acme"]) != 1 {
+			t.Errorf("%s: it cost %v", list, host.sweeps.owners)
+		}
 		gone := new(watch.GoneError)
 		if owned, err := host.Owned(t.Context(), "nobody"); !errors.As(err, &gone) {
 			t.Errorf("%s: an owner that is not there has %v, %v", list, owned, err)
