@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,54 +118,57 @@ func TestKilledAnywhere(t *testing.T) {
 			for _, beside := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, write done %t, another beside it %t", name, after, beside), func(t *testing.T) {
 					t.Parallel()
-					for crash := 1; ; crash++ {
-						s, r := newStore(), newRepository("v1", "v2")
-						r.id = "7"
-						start := func(setups ...setup) *Watcher {
-							if test.setup != nil {
-								setups = append(setups, test.setup)
+					synctest.Test(t, func(t *testing.T) {
+						for crash := 1; ; crash++ {
+							s, r := newStore(), newRepository("v1", "v2")
+							r.id = "7"
+							start := func(setups ...setup) *Watcher {
+								if test.setup != nil {
+									setups = append(setups, test.setup)
+								}
+								return newWatcher(t, s, r, setups...)
 							}
-							return newWatcher(t, s, r, setups...)
+							m := &mortal{store: s}
+							first := start(m.process)
+							if test.before != nil {
+								test.before(t, first, r)
+							}
+							m.writes, m.crashAt, m.after = 0, crash, after
+							var other sync.WaitGroup
+							if test.killed != nil {
+								test.killed(t, first, r)
+							}
+							if beside {
+								second := start()
+								other.Go(func() { _, _ = second.Look(t.Context(), "web") })
+							}
+							// Its failure is the point; what it left is looked at below.
+							_, _ = first.Look(t.Context(), "web")
+							other.Wait()
+							reached := m.writes >= crash
+							hadBaseline := s.table[baselineKey(first.app("web"), "https://"+forgeName+"/web")] != nil
+							next := start()
+							if test.again != nil {
+								test.again(t, next, r)
+							}
+							if !hadBaseline {
+								mustLook(t, next) // there was no first look before this one
+							}
+							r.push("v9")
+							for range 3 {
+								pass(time.Second) // or no listing would be later than another
+								mustLook(t, next)
+							}
+							said := s.said(events.KindTagSeen, events.KindTagMoved, events.KindTagDeleted, events.KindTagRefused)
+							slices.Sort(said)
+							if diff := cmp.Diff(test.want, said); diff != "" {
+								t.Errorf("killed at write %d, said (-want +got):\n%s", crash, diff)
+							}
+							if !reached {
+								return
+							}
 						}
-						m := &mortal{store: s}
-						first := start(m.process)
-						if test.before != nil {
-							test.before(t, first, r)
-						}
-						m.writes, m.crashAt, m.after = 0, crash, after
-						var other sync.WaitGroup
-						if test.killed != nil {
-							test.killed(t, first, r)
-						}
-						if beside {
-							second := start()
-							other.Go(func() { _, _ = second.Look(t.Context(), "web") })
-						}
-						// Its failure is the point; what it left is looked at below.
-						_, _ = first.Look(t.Context(), "web")
-						other.Wait()
-						reached := m.writes >= crash
-						hadBaseline := s.table[baselineKey(first.app("web"), "https://"+forgeName+"/web")] != nil
-						next := start()
-						if test.again != nil {
-							test.again(t, next, r)
-						}
-						if !hadBaseline {
-							mustLook(t, next) // there was no first look before this one
-						}
-						r.push("v9")
-						for range 3 {
-							mustLook(t, next)
-						}
-						said := s.said(events.KindTagSeen, events.KindTagMoved, events.KindTagDeleted, events.KindTagRefused)
-						slices.Sort(said)
-						if diff := cmp.Diff(test.want, said); diff != "" {
-							t.Errorf("killed at write %d, said (-want +got):\n%s", crash, diff)
-						}
-						if !reached {
-							return
-						}
-					}
+					})
 				})
 			}
 		}

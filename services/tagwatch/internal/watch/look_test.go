@@ -1,11 +1,14 @@
 package watch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tagship/tagship/events"
@@ -332,8 +335,45 @@ func TestOneVersionForTwoTags(t *testing.T) {
 	}
 }
 
+// TestMomentsTroubleKeepsTheOrder has an older new tag fail for some seconds.
+func TestMomentsTroubleKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	for fails, want := range map[int][]string{
+		2: {"v1", "v2", "v3"},
+		3: {"v1", "v3"}, // longer than a moment
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, r := newStore(), newRepository()
+			w := newWatcher(t, s, r)
+			mustLook(t, w)
+			r.push("v1", "v2", "v3")
+			r.onFetch = func(_ context.Context, tag string) {
+				delete(r.failing, tag)
+				if tag == "v2" && fails > 0 {
+					fails--
+					r.failing[tag] = errors.New("connection reset")
+				}
+			}
+			began := time.Now()
+			if _, err := w.Look(t.Context(), "web"); (err == nil) != (len(want) == 3) {
+				t.Errorf("got error %v", err)
+			}
+			if diff := cmp.Diff(want, s.seen()); diff != "" {
+				t.Errorf("seen (-want +got):\n%s", diff)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
 func TestOneTagsTroubleKeepsNoOther(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, oneTagsTroubleKeepsNoOther)
+}
+
+func oneTagsTroubleKeepsNoOther(t *testing.T) {
 	s, r := newStore(), newRepository()
 	w := newWatcher(t, s, r)
 	mustLook(t, w)

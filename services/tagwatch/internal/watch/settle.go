@@ -50,11 +50,24 @@ func (s *survey) load(ctx context.Context, listing []candidate) (err error) {
 // a tag that is missing for the first time is waited for.
 func (s *survey) settleAll(ctx context.Context, listing []candidate) (complete bool, err error) {
 	var problems []error
-	for _, c := range listing {
+	patience := []time.Duration{time.Second, 5 * time.Second} // once in a look, however many fail
+	for i, c := range listing {
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
-		if err := s.settle(ctx, c); err != nil {
+		err := s.settle(ctx, c)
+		// Of two versions the one that was seen later is the newer, so a moment's
+		// trouble with one must not let another overtake it.
+		for len(patience) > 0 && passing(err) && s.pending(c) && slices.ContainsFunc(listing[i+1:], s.pending) {
+			select {
+			case <-time.After(patience[0]):
+				patience = patience[1:]
+				err = s.settle(ctx, c)
+			case <-ctx.Done():
+				return false, context.Cause(ctx)
+			}
+		}
+		if err != nil {
 			problems = append(problems, fmt.Errorf("tag %s: %w", c.Name, err))
 		}
 	}
@@ -63,6 +76,18 @@ func (s *survey) settleAll(ctx context.Context, listing []candidate) (complete b
 		problems = append(problems, err)
 	}
 	return complete, errors.Join(problems...)
+}
+
+// passing tells whether an error may pass in a moment.
+func passing(err error) bool {
+	limit := new(LimitError)
+	return err != nil && !events.IsPermanent(err) && !errors.As(err, &limit)
+}
+
+// pending tells whether a tag was to become a version when the look began.
+func (s *survey) pending(c candidate) bool {
+	r, known := s.recordOf(c.Name)
+	return !known || s.wants(c, r)
 }
 
 // recordOf is what is on record of a tag, be it in the baseline.
