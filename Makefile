@@ -44,7 +44,7 @@ fmt: ## Format the code
 fuzz: ## Run every fuzz target for FUZZTIME
 	.ci/fuzz $(FUZZTIME)
 
-bench: ## Measure the worker loop, its delay, many tags at once, and the programs
+bench: ## Measure the worker loop, many tags at once, the programs, and sweeps and webhooks of a GitHub
 	go run ./e2e/bench
 
 vuln: ## Look for known vulnerabilities (needs the network)
