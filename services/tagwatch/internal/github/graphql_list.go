@@ -131,10 +131,11 @@ type lookup struct {
 	// halved says that it was in a batch that failed.
 	halved bool
 
-	first firstMark // of the first page; its total is 0 where that does not count
-	whole bool      // every page is being read
-	pages pages
-	tries int // how often pages contradicted each other
+	first  firstMark   // of the first page; its total is 0 where that does not count
+	newest []watch.Tag // the tags of that page
+	whole  bool        // every page is being read
+	pages  pages
+	tries  int // how often pages contradicted each other
 }
 
 // after tells what page to ask for: the cursor, nil for the first, and the order.
@@ -168,6 +169,7 @@ func (l *lookup) take(page *tagsPage, now time.Time) (listing watch.Listing, don
 		if before, ok := parseFirstMark(l.ask.Mark); ok && before.same(l.first) && !before.due(now) {
 			return watch.Listing{Repo: repo, Unchanged: true, Mark: l.ask.Mark}, true, nil
 		}
+		l.newest = l.pages.tags
 		l.restart()
 		return watch.Listing{}, false, nil
 	case !complete:
@@ -178,10 +180,30 @@ func (l *lookup) take(page *tagsPage, now time.Time) (listing watch.Listing, don
 			return watch.Listing{Repo: repo, Unchanged: true, Mark: mark}, true, nil
 		}
 		return watch.Listing{Repo: repo, Mark: mark, Tags: l.pages.tags}, true, nil
+	case !l.consistent(): // so that the next listing reads every page too
+		return watch.Listing{Repo: repo, Tags: l.pages.tags}, true, nil
 	default:
 		l.first.read = now
 		return watch.Listing{Repo: repo, Mark: l.first.String(), Tags: l.pages.tags}, true, nil
 	}
+}
+
+// consistent tells whether the first page is of the listing that was read after
+// it: that may come from a copy that lags behind, and lack what is new.
+func (l *lookup) consistent() bool {
+	if l.pages.total != l.first.total {
+		return false
+	}
+	listed := make(map[watch.Tag]struct{}, len(l.pages.tags))
+	for _, tag := range l.pages.tags {
+		listed[tag] = struct{}{}
+	}
+	for _, tag := range l.newest {
+		if _, same := listed[tag]; !same {
+			return false
+		}
+	}
+	return true
 }
 
 // restart begins to read every page.

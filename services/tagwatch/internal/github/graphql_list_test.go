@@ -170,6 +170,33 @@ func TestGraphQLUnchanged(t *testing.T) {
 	complete(t, again()[1], big)
 }
 
+// The pages after the first come from a copy that lags behind: what it lacks must
+// not be taken for known.
+func TestGraphQLMarksNoListingThatLags(t *testing.T) {
+	t.Parallel()
+	for name, lag := range map[string]func(tags []hubTag) []hubTag{
+		"a tag is missing": func(tags []hubTag) []hubTag { return tags[:len(tags)-1] },
+		"a tag has moved": func(tags []hubTag) []hubTag {
+			return append(tags[:len(tags)-1:len(tags)-1], light(tags[len(tags)-1].name, 9000))
+		},
+		"nothing lags": func(tags []hubTag) []hubTag { return tags },
+	} {
+		big := &hubRepo{id: 8, names: []string{"acme/big"}, tags: manyTags(150)}
+		s, host := newHub(t, ListGraphQL, big)
+		lags := lag(big.tags)
+		s.graphql = func(_ http.ResponseWriter, asked []hubAsk) bool {
+			if asked[0].field == "ALPHABETICAL" {
+				big.tags = lags
+			}
+			return false
+		}
+		o := listed(t, host, asking("acme/big")...)[0]
+		if o.err != nil || len(o.listing.Tags) != len(lags) || (o.listing.Mark == "") != (name != "nothing lags") {
+			t.Errorf("%s: %d tags, mark %q, %v", name, len(o.listing.Tags), o.listing.Mark, o.err)
+		}
+	}
+}
+
 // A repository is the one with the ID, whatever has its name.
 func TestGraphQLFollowsRenames(t *testing.T) {
 	t.Parallel()

@@ -63,7 +63,7 @@ func (s *restSweep) list(ctx context.Context, ask watch.Ask) (watch.Listing, err
 	switch status := statusOf(err); {
 	case status == http.StatusNotModified:
 		return watch.Listing{Repo: repo, Unchanged: true, Mark: ask.Mark}, nil
-	case status == http.StatusConflict: // nothing was pushed yet
+	case status == http.StatusConflict && ask.Mark == "": // nothing was pushed yet; of one that had tags that is not believed
 		return watch.Listing{Repo: repo}, nil
 	case err != nil:
 		return watch.Listing{}, s.c.missing(ctx, repo, err)

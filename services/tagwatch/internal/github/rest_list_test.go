@@ -38,6 +38,10 @@ func TestRESTListsTags(t *testing.T) {
 	none := &hubRepo{id: 11, names: []string{"acme/none"}}
 	s, host := newHub(t, ListREST, zoo(), big, renamed, blank, none)
 	asks := asking("acme/zoo", "acme/big", "acme/old", "acme/blank", "acme/none", "acme/gone", "../user")
+	hadTags := listed(t, host, watch.Ask{Repo: watch.Repo{Name: "acme/blank", ID: "10"}, Mark: "etag 10 token x"})[0]
+	if hadTags.err == nil || !strings.Contains(hadTags.err.Error(), "409") {
+		t.Errorf("a repository that had tags is empty: %v", hadTags.err)
+	}
 	asks = append(asks, watch.Ask{Repo: watch.Repo{Name: "acme/zoo", ID: "404"}})
 	asks = append(asks, watch.Ask{Repo: watch.Repo{Name: "acme/old", ID: "9"}})
 	asks = append(asks, watch.Ask{Repo: watch.Repo{Name: "acme/zoo", ID: "7/../8"}})

@@ -51,8 +51,8 @@ func (w *Watcher) stageAgain(ctx context.Context, a *watched, seen *events.TagSe
 		return &UnfitError{Reason: fmt.Sprintf("it was seen in the repository with the ID %s, %s, which is watched no more", seen.RepoID, seen.Repo)}
 	}
 	select {
-	case w.fetching <- struct{}{}:
-		defer func() { <-w.fetching }()
+	case a.host.fetching <- struct{}{}:
+		defer func() { <-a.host.fetching }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -267,8 +267,8 @@ func nameable(c candidate) error {
 // fetch verifies a tag where that is wanted, and stages its source.
 func (s *survey) fetch(ctx context.Context, c candidate) (*events.TagSeen, error) {
 	select {
-	case s.w.fetching <- struct{}{}:
-		defer func() { <-s.w.fetching }()
+	case s.a.host.fetching <- struct{}{}:
+		defer func() { <-s.a.host.fetching }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

@@ -27,6 +27,8 @@ type hosted struct {
 	Host
 	// wake makes the leader look at its plan again.
 	wake chan struct{}
+	// fetching holds a place for each source that is fetched.
+	fetching chan struct{}
 
 	mu      sync.Mutex // guards what follows, and the plans of the apps
 	apps    map[*watched]struct{}
@@ -47,7 +49,10 @@ type plan struct {
 func (w *Watcher) hostOf(host Host) *hosted {
 	h := w.hosts[host.Name()]
 	if h == nil {
-		h = &hosted{Host: host, wake: make(chan struct{}, 1), apps: map[*watched]struct{}{}, status: HostStatus{Host: host.Name()}}
+		h = &hosted{
+			Host: host, wake: make(chan struct{}, 1), fetching: make(chan struct{}, max(w.Parallel, 1)),
+			apps: map[*watched]struct{}{}, status: HostStatus{Host: host.Name()},
+		}
 		w.hosts[host.Name()] = h
 	}
 	return h

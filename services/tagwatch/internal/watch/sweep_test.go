@@ -365,6 +365,33 @@ func TestSlowSourceDelaysNoOther(t *testing.T) {
 	})
 }
 
+// elsewhere is another host.
+type elsewhere struct{ *forge }
+
+func (elsewhere) Name() string { return "git.example.com" }
+
+func TestSlowHostDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow, quick := newRepository(), newRepository()
+		slow.onFetch = func(ctx context.Context, _ string) { <-ctx.Done() }
+		s := newStore()
+		w := newWatcher(t, s, slow, func(a *App, o *Options) {
+			o.Parallel = 1
+			o.Apps = append(o.Apps, App{Name: "quick", Host: elsewhere{&forge{repos: []*repository{quick}}}, Repo: a.Repo, Choice: a.Choice})
+		})
+		run(t, w)
+		pass(time.Second)
+		slow.push("v1")
+		pass(time.Minute)
+		quick.push("v2")
+		pass(time.Minute)
+		if diff := cmp.Diff([]string{"v2"}, s.seen()); diff != "" {
+			t.Errorf("seen while every source of another host hangs (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestLostAccessIsOneAppsTrouble(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

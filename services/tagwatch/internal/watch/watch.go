@@ -113,7 +113,7 @@ type Options struct {
 	Apps     []App
 	Groups   []Group
 	Interval time.Duration // between two sweeps; [Host.Pause] may make it longer
-	Parallel int           // how many sources are fetched at once
+	Parallel int           // how many sources of a host are fetched at once
 	Replica  string        // what this process is called where statuses say who leads
 	Record   Record
 	Table    Table
@@ -129,8 +129,6 @@ type Watcher struct {
 	hosts  map[string]*hosted // by name
 	groups []*group
 	clock  clock
-	// fetching holds a place for each source that is fetched.
-	fetching chan struct{}
 	// zips has a *gzip.Writer for each baseline that is being made: one takes a
 	// megabyte, and a first sweep makes ten thousand baselines.
 	zips sync.Pool
@@ -175,12 +173,11 @@ type watched struct {
 // one host.
 func New(o Options) *Watcher {
 	w := &Watcher{
-		Options:  o,
-		hosts:    map[string]*hosted{},
-		fetching: make(chan struct{}, max(o.Parallel, 1)),
-		zips:     sync.Pool{New: func() any { return gzip.NewWriter(nil) }},
-		apps:     map[string]*watched{},
-		index:    newIndex(),
+		Options: o,
+		hosts:   map[string]*hosted{},
+		zips:    sync.Pool{New: func() any { return gzip.NewWriter(nil) }},
+		apps:    map[string]*watched{},
+		index:   newIndex(),
 	}
 	for _, app := range o.Apps {
 		w.add(w.newWatched(app, nil))
