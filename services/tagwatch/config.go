@@ -17,7 +17,7 @@ import (
 type Config struct {
 	Interval       events.Duration   `yaml:"interval" default:"30s" doc:"Time between two looks at every repository, or more where a GitHub's budget demands it. A repository that cannot be read is looked at less and less often, up to every 10 minutes."`
 	Timeout        events.Duration   `yaml:"timeout" default:"10m" doc:"How long one step may take, such as fetching a commit."`
-	Parallel       int               `yaml:"parallel" default:"4" doc:"How many sources of a host are fetched at once; and how many git repositories are listed at once."`
+	Parallel       int               `yaml:"parallel" default:"4" doc:"How many sources of a host are fetched at once; and how many repositories of a git server are listed at once."`
 	MaxSource      int64             `yaml:"max_source" default:"2147483648" doc:"How many bytes the source of a commit may have when compressed. A larger one is refused."`
 	WebhookSecrets []config.Secret   `yaml:"webhook_secrets" doc:"What a call of /webhooks/look/<app> must prove to know: by X-Hub-Signature-256 or X-Gitea-Signature, or as X-Gitlab-Token. Default: anybody may call."`
 	Git            Git               `yaml:"git" doc:"How git reaches the repositories that are not at a GitHub."`

@@ -125,6 +125,16 @@ func (a Address) WithCredentials(user, password string) (Address, error) {
 // String is the address for people, without credentials.
 func (a Address) String() string { return a.name }
 
+// server is what the repository is reached through: a scheme and a host, or for
+// ssh a user and a host; empty for a path.
+func (a Address) server() string {
+	if a.host != "" || a.local {
+		return a.host
+	}
+	server, _, _ := strings.Cut(strings.Replace(strings.TrimPrefix(a.url, "ssh://"), ":", "/", 1), "/")
+	return server
+}
+
 // exposesPassword tells whether the address is plain HTTP to another machine, so
 // that a password could be read on the way.
 func (a Address) exposesPassword() bool {

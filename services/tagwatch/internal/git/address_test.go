@@ -110,3 +110,24 @@ func FuzzParseAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestServer(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"https://git.example.org:8443/acme/web.git": "https://git.example.org:8443",
+		"git.example.org/acme/web":                  "https://git.example.org",
+		"git@git.example.org:acme/web.git":          "git@git.example.org",
+		"ssh://git@git.example.org/acme/web.git":    "git@git.example.org",
+		"ssh://git@git.example.org:22/acme/web.git": "git@git.example.org",
+		"git://git.example.org/acme/web.git":        "git://git.example.org",
+		"/srv/git/web.git":                          "",
+	} {
+		a, err := ParseAddress(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.server(); got != want {
+			t.Errorf("%s is reached through %q, want %q", text, got, want)
+		}
+	}
+}

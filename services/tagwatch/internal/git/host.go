@@ -24,8 +24,8 @@ type Settings struct {
 	DataDir string
 	// Timeout is how long one run of git may take.
 	Timeout time.Duration
-	// Parallel is how many repositories are listed at once; as many again whose
-	// last listing failed.
+	// Parallel is how many repositories of a server are listed at once; as many
+	// again whose last listing failed.
 	Parallel int
 	// MaxArchive is how long an archive may be, in compressed bytes.
 	MaxArchive int64
@@ -58,8 +58,8 @@ func Open(s Settings, log *zap.Logger) (*Host, error) {
 	}
 	return &Host{
 		settings: s, spool: folder, log: log,
-		healthy: make(chan struct{}, max(s.Parallel, 1)), failing: make(chan struct{}, max(s.Parallel, 1)),
 		repositories: map[string]*repository{},
+		places:       map[line]chan struct{}{},
 	}, nil
 }
 
@@ -68,11 +68,10 @@ type Host struct {
 	settings Settings
 	spool    string
 	log      *zap.Logger
-	// healthy and failing hold a place for each repository that is listed.
-	healthy, failing chan struct{}
 
 	mu           sync.RWMutex
 	repositories map[string]*repository // by the name in [watch.Repo]
+	places       map[line]chan struct{} // one for each repository that is listed
 }
 
 var _ watch.Host = (*Host)(nil)

@@ -14,21 +14,29 @@ type result struct {
 	err     error
 }
 
-// List lists the tags of repositories, several at once. Those whose last listing
-// failed have places of their own, so that those that hang hold up no other.
+// line is what asks wait in for a place.
+type line struct {
+	server  string
+	failing bool
+}
+
+// List lists the tags of repositories, several at once. Those of one server, and
+// of it those whose last listing failed, have places of their own, so that those
+// that hang hold up no other.
 func (h *Host) List(ctx context.Context, asks []watch.Ask, found func(i int, listing watch.Listing, err error)) {
-	var healthy, failing []int
+	lines := map[line][]int{}
 	for i, ask := range asks {
-		if ask.Failing {
-			failing = append(failing, i)
-		} else {
-			healthy = append(healthy, i)
+		l := line{failing: ask.Failing}
+		if r, err := h.repository(ask.Repo); err == nil {
+			l.server = r.address.server()
 		}
+		lines[l] = append(lines[l], i)
 	}
 	results := make(chan result)
 	var workers sync.WaitGroup
-	h.list(ctx, asks, healthy, h.healthy, &workers, results)
-	h.list(ctx, asks, failing, h.failing, &workers, results)
+	for l, which := range lines {
+		h.list(ctx, asks, which, h.placesIn(l), &workers, results)
+	}
 	go func() {
 		workers.Wait()
 		close(results)
@@ -36,6 +44,15 @@ func (h *Host) List(ctx context.Context, asks []watch.Ask, found func(i int, lis
 	for r := range results {
 		found(r.i, r.listing, r.err)
 	}
+}
+
+func (h *Host) placesIn(l line) chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.places[l] == nil {
+		h.places[l] = make(chan struct{}, max(h.settings.Parallel, 1))
+	}
+	return h.places[l]
 }
 
 // list starts as many workers for some of the asks as there are places.

@@ -74,9 +74,19 @@ func TestHostListsMany(t *testing.T) {
 }
 
 // TestHangingRepositoriesHaveTheirOwnPlaces lists a repository that is well while
-// another, whose last listing failed, hangs.
+// another hangs: one whose last listing failed, or one of another server.
 func TestHangingRepositoriesHaveTheirOwnPlaces(t *testing.T) {
 	t.Parallel()
+	for name, ask := range map[string]watch.Ask{"failed before": {Failing: true}, "another server": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listBesideOneThatHangs(t, ask)
+		})
+	}
+}
+
+func listBesideOneThatHangs(t *testing.T, hanging watch.Ask) {
+	t.Helper()
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -89,7 +99,7 @@ func TestHangingRepositoriesHaveTheirOwnPlaces(t *testing.T) {
 	host := openHost(t, 1)
 	u := newUpstream(t)
 	well := add(t, host, u.path)
-	hanging := watch.Ask{Repo: add(t, host, server.URL+"/web.git"), Failing: true}
+	hanging.Repo = add(t, host, server.URL+"/web.git")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var order []string

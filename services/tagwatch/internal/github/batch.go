@@ -1,47 +1,62 @@
 package github
 
 import (
+	"cmp"
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
-	// batchMost is how many repositories are asked for in one query, at most. More would
-	// cost no more points, but GitHub ends a query after 10 s, and charges for that.
-	batchMost = 50
+	// batchUsual is how many repositories are asked for in one query, at first. GitHub ends
+	// a query after 10 s and charges for that, and this many were seen to be answered in time.
+	batchUsual = 50
+	// batchMost is how many are asked for where answers are quick. More would cost another point.
+	batchMost = 100
+	// quick is how soon the answer about batchUsual or more comes where there is room for more.
+	quick = time.Second
 	// failuresMost is how many queries may fail in a row before the rest is given up: by
 	// then it is GitHub that does not work, not a repository that is too much for it.
 	failuresMost = 32
 )
 
 // pace is how many repositories are asked for in one query: fewer when GitHub
-// does not manage, and slowly more again. It outlives a sweep. Its zero value is
-// ready, and it is safe for concurrent use.
+// does not manage, slowly more again, and more than usual while it is quick. It
+// outlives a sweep. Its zero value is ready, and it is safe for concurrent use.
 type pace struct {
 	mu      sync.Mutex
-	fewer   int // than batchMost
+	most    int // repositories in one query; 0 for batchUsual
 	managed int // full queries in a row
 }
 
 func (p *pace) size() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return batchMost - p.fewer
+	return p.sized()
 }
 
-// answered says that a query of n repositories was answered. Those that are too
-// large cost more than many that are small, so it takes some to try a larger one.
-func (p *pace) answered(n int) {
+func (p *pace) sized() int { return cmp.Or(p.most, batchUsual) }
+
+// answered says that a query of n repositories was answered, and how soon. Those
+// that are too large cost more than many that are small, so it takes some to try
+// a larger one.
+func (p *pace) answered(n int, took time.Duration) {
 	const enough = 4
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fewer == 0 || n < batchMost-p.fewer {
+	size := p.sized()
+	if n < size || size >= batchUsual && took >= quick || size == batchMost {
 		return
 	}
-	if p.managed++; p.managed == enough {
-		p.managed = 0
-		p.fewer--
+	if p.managed++; p.managed < enough {
+		return
 	}
+	p.managed = 0
+	step := 1
+	if size >= batchUsual {
+		step = 5
+	}
+	p.most = min(size+step, batchMost)
 }
 
 // failed says that a query of n repositories was not answered.
@@ -49,7 +64,7 @@ func (p *pace) failed(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.managed = 0
-	p.fewer = max(p.fewer, batchMost-max(n/2, 1))
+	p.most = min(p.sized(), max(n/2, 1))
 }
 
 // queue hands out lookups in batches to several workers. What a worker was given
@@ -105,10 +120,10 @@ func (q *queue) alike(most int) int {
 	return n
 }
 
-// answered gives a batch back, with those of it that have more to ask. They come
-// next: what was read of them is of this moment.
-func (q *queue) answered(batch, more []*lookup) {
-	q.pace.answered(len(batch))
+// answered gives a batch back that was answered after some time, with those of
+// it that have more to ask. They come next: what was read of them is of this moment.
+func (q *queue) answered(batch, more []*lookup, took time.Duration) {
+	q.pace.answered(len(batch), took)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.failures = 0

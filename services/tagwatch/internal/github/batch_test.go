@@ -20,7 +20,7 @@ func TestBatchesDoNotMixThoseThatFailedWithOthers(t *testing.T) {
 	var sizes []int
 	for batch := q.take(); batch != nil; batch = q.take() {
 		sizes = append(sizes, len(batch))
-		q.answered(batch, nil)
+		q.answered(batch, nil, quick)
 	}
 	if want := []int{50, 50, 50, 35, 15}; !slices.Equal(sizes, want) {
 		t.Errorf("batches of %v, want %v", sizes, want)
@@ -41,12 +41,12 @@ func TestOneThatIsTooMuchIsFoundByHalving(t *testing.T) {
 			continue
 		}
 		answered += len(batch)
-		q.answered(batch, nil)
+		q.answered(batch, nil, quick)
 	}
 	if answered != 199 || len(givenUp) != 1 || givenUp[0].i != 57 {
 		t.Errorf("%d are answered and %d given up, want 199 and 1", answered, len(givenUp))
 	}
-	if queries > 30 || p.size() < batchMost/2 {
+	if queries > 30 || p.size() < batchUsual/2 {
 		t.Errorf("it took %d queries, and %d are asked for at once from now on", queries, p.size())
 	}
 }
@@ -60,10 +60,10 @@ func TestThoseThatFailAgainDoNotSlowDownOthers(t *testing.T) {
 		if batch[0].ask.Failing {
 			q.failed(batch)
 		} else {
-			q.answered(batch, nil)
+			q.answered(batch, nil, quick)
 		}
 	}
-	if p.size() != batchMost {
+	if p.size() != batchUsual {
 		t.Errorf("%d are asked for at once from now on", p.size())
 	}
 }
@@ -71,7 +71,7 @@ func TestThoseThatFailAgainDoNotSlowDownOthers(t *testing.T) {
 // Whatever GitHub manages is found out, and everything is answered in the end.
 func TestBatchesAreWhatGitHubManages(t *testing.T) {
 	t.Parallel()
-	for manages := 1; manages <= batchMost; manages++ {
+	for manages := 1; manages <= batchUsual; manages++ {
 		var p pace
 		var answered, failed int
 		q := newQueue(&p, someLookups(1000, 0))
@@ -84,7 +84,7 @@ func TestBatchesAreWhatGitHubManages(t *testing.T) {
 				continue
 			}
 			answered += len(batch)
-			q.answered(batch, nil)
+			q.answered(batch, nil, quick)
 		}
 		if answered != 1000 || failed > 1000/manages/2+10 {
 			t.Errorf("where GitHub manages %d, %d are answered, and %d queries fail", manages, answered, failed)
@@ -114,8 +114,8 @@ func TestNothingIsAskedEndlesslyOfAGitHubThatIsDown(t *testing.T) {
 func TestPaceShrinksAtOnceAndGrowsSlowly(t *testing.T) {
 	t.Parallel()
 	var p pace
-	p.answered(batchMost)
-	if p.size() != batchMost {
+	p.answered(batchUsual, quick)
+	if p.size() != batchUsual {
 		t.Fatalf("begins with %d", p.size())
 	}
 	for _, want := range []int{25, 12, 6, 3, 1, 1} {
@@ -123,21 +123,49 @@ func TestPaceShrinksAtOnceAndGrowsSlowly(t *testing.T) {
 			t.Fatalf("%d after a failure, want %d", p.size(), want)
 		}
 	}
-	p.failed(batchMost) // one that was under way all the time
+	p.failed(batchUsual) // one that was under way all the time
 	if p.size() != 1 {
 		t.Errorf("an older failure made it %d", p.size())
 	}
 	grown := 0
-	for p.size() < batchMost {
-		p.answered(p.size())
+	for p.size() < batchUsual {
+		p.answered(p.size(), quick)
 		grown++
 	}
 	if grown < 100 {
 		t.Errorf("it is back after %d queries", grown)
 	}
-	p.failed(batchMost)
-	p.answered(3) // a rest says nothing about large ones
-	if p.size() != batchMost/2 {
+	p.failed(batchUsual)
+	p.answered(3, 0) // a rest says nothing about large ones
+	if p.size() != batchUsual/2 {
 		t.Errorf("a small query made it %d", p.size())
+	}
+}
+
+// Where answers are quick, more are asked for in one query; not where they are
+// slow, and no more once one failed.
+func TestPaceGoesByHowQuickAnswersAre(t *testing.T) {
+	t.Parallel()
+	var p pace
+	for range 100 {
+		p.answered(p.size(), quick)
+	}
+	if p.size() != batchUsual {
+		t.Errorf("%d are asked for where answers are slow", p.size())
+	}
+	queries := 0
+	for p.size() < batchMost && queries < 1000 {
+		p.answered(p.size(), quick-1)
+		queries++
+	}
+	if queries > 100 {
+		t.Errorf("it took %d queries to ask for %d", queries, p.size())
+	}
+	p.answered(p.size(), 0)
+	if p.size() != batchMost {
+		t.Errorf("%d are asked for, which costs more than a point", p.size())
+	}
+	if p.failed(p.size()); p.size() != batchUsual {
+		t.Errorf("%d are asked for after a failure", p.size())
 	}
 }

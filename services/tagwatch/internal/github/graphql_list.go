@@ -285,8 +285,9 @@ func (s *graphQLSweep) run(ctx context.Context) {
 
 // query asks for the next page of each of a batch.
 func (s *graphQLSweep) query(ctx context.Context, batch []*lookup) {
-	answer := tagsAnswer{}
+	answer, asked := tagsAnswer{}, time.Now()
 	problems, err := s.c.graphql(ctx, tagsQuery(len(batch)), variables(batch), &answer)
+	took := time.Since(asked)
 	var byAlias map[string]*gqlError
 	if err == nil {
 		byAlias, err = attribute(problems)
@@ -306,7 +307,7 @@ func (s *graphQLSweep) query(ctx context.Context, batch []*lookup) {
 				more = append(more, l)
 			}
 		}
-		s.queue.answered(batch, more)
+		s.queue.answered(batch, more, took)
 	}
 }
 

@@ -460,7 +460,7 @@ func checkTags(t *testing.T, tags []watch.Tag) {
 // BenchmarkGraphQLAnswer reads the answer to a full query: 50 repositories with 100 tags each.
 func BenchmarkGraphQLAnswer(b *testing.B) {
 	data := map[string]any{}
-	for i := range batchMost {
+	for i := range batchUsual {
 		repo := &hubRepo{id: int64(i + 1), names: []string{fmt.Sprintf("acme/r%d", i)}}
 		for n := range pageMost {
 			repo.tags = append(repo.tags, annotated(fmt.Sprintf("v1.%d.0", n), 1, n))
