@@ -117,7 +117,7 @@ func TestGraphQLSweepsManyInFewQueries(t *testing.T) {
 	for i, o := range listed(t, host, asking(names...)...) {
 		complete(t, o, repos[i])
 	}
-	if len(s.queries) != 20 {
+	if len(s.queries) < 10 || len(s.queries) > 20 { // 50 in each, or more where answers are quick
 		t.Errorf("%d queries for 1000 repositories", len(s.queries))
 	}
 }
