@@ -183,6 +183,43 @@ func TestHookIsCoveredByALaterLook(t *testing.T) {
 	})
 }
 
+// unseeing is a host that says of what it has a mark of that nothing changed.
+type unseeing struct{ *forge }
+
+func (f unseeing) List(ctx context.Context, asks []Ask, found func(i int, listing Listing, err error)) {
+	f.forge.List(ctx, asks, func(i int, listing Listing, err error) {
+		if err == nil && asks[i].Mark != "" {
+			listing.Unchanged, listing.Mark, listing.Tags = true, asks[i].Mark, nil
+		}
+		found(i, listing, err)
+	})
+}
+
+// TestHookIsNotCoveredByAPartialLook has an old tag move, which a sweep does not
+// notice, and the hook that tells of it handled after that sweep.
+func TestHookIsNotCoveredByAPartialLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		w := newWatcher(t, s, r, func(a *App, _ *Options) {
+			a.Host.(*forge).marks = true
+			a.Host = unseeing{a.Host.(*forge)}
+		})
+		run(t, w)
+		pass(time.Minute)
+		mustHear(t, w, hookOf(r, "v1")) // shows that the clocks agree
+		r.move("v1", "evil")
+		stored := time.Now()
+		pass(2 * time.Minute)
+		if err := hear(t.Context(), w, hookOf(r, "v1"), stored); err != nil {
+			t.Error(err)
+		}
+		if got := s.said(events.KindTagMoved); len(got) != 1 {
+			t.Errorf("said %v, expected a move", got)
+		}
+	})
+}
+
 func TestClock(t *testing.T) {
 	t.Parallel()
 	var c clock

@@ -58,7 +58,7 @@ func (a *watched) leave() { <-a.turn }
 
 // pass takes in a listing at which there is nothing to do, as almost all are,
 // and tells whether it is one.
-func (a *watched) pass(listing Listing, began time.Time) bool {
+func (a *watched) pass(listing Listing) bool {
 	status, known := a.status.Load(), a.known.Load()
 	if !listing.Unchanged || status == nil || status.Error != "" || known == nil {
 		return false
@@ -73,7 +73,6 @@ func (a *watched) pass(listing Listing, began time.Time) bool {
 	}
 	defer a.leave()
 	a.missing = nil
-	a.looked.Store(&began)
 	return true
 }
 
@@ -100,7 +99,7 @@ func (w *Watcher) receive(ctx context.Context, a *watched, asked ask, heard read
 	a.reused = ""
 	s := &survey{w: w, a: a, asked: asked, repo: repo, where: a.where(), began: heard.began}
 	since, err = s.settleListing(ctx, heard.listing)
-	if err == nil {
+	if err == nil && !heard.listing.Unchanged { // a host need not look at every tag to say so
 		a.looked.Store(&heard.began)
 	}
 	return s.found, err

@@ -355,7 +355,7 @@ func (s *sweep) found(ctx context.Context, i int, listing Listing, err error) {
 		s.tally.Changed++
 	}
 	for _, a := range apps {
-		if err == nil && a.pass(listing, s.began) {
+		if err == nil && a.pass(listing) {
 			s.w.done(ctx, a, nil)
 			continue
 		}

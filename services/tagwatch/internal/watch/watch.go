@@ -155,7 +155,7 @@ type watched struct {
 	known atomic.Pointer[repoRecord]
 	// status is as last written; nil if that is not known.
 	status atomic.Pointer[Status]
-	// looked is when the last complete look that succeeded began.
+	// looked is when the last look at every tag that succeeded began.
 	looked atomic.Pointer[time.Time]
 
 	// Guarded by turn:
