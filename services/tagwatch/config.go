@@ -117,7 +117,8 @@ func (c *Config) misplaced(a App, address git.Address) []*events.FieldError {
 		return problems
 	}
 	owner, name, _ := strings.Cut(repo, "/")
-	add("repo", owner == "" || name == "" || strings.Contains(name, "/"), "is not a repository of %s, expected %s/owner/name or %s/owner/*", host, host, host)
+	odd := strings.Contains(name, "/") || strings.Contains(strings.TrimSuffix(repo, "/*"), "*")
+	add("repo", owner == "" || name == "" || odd, "is not a repository of %s, expected %s/owner/name or %s/owner/*", host, host, host)
 	add("repo_id", a.RepoID < 0, "is %d, expected the number of the repository", a.RepoID)
 	add("repo_id", a.RepoID != 0 && name == "*", "is of no use for every repository of an owner")
 	return problems

@@ -15,7 +15,7 @@ type GitHub struct {
 	Token          config.Secret   `yaml:"token" doc:"A personal access token that may read the repositories (contents: read) and, to report back, write commit statuses and deployments. It is sent to the host of the API only."`
 	App            *GitHubApp      `yaml:"app" doc:"A GitHub App, instead of a token. It needs the permissions Contents: read and, to report back, Commit statuses and Deployments: write."`
 	WebhookSecrets []config.Secret `yaml:"webhook_secrets" doc:"The secrets that webhooks may be signed with: the one in use, and while it is being replaced the next. Without one, no webhook is accepted."`
-	List           string          `yaml:"list" default:"graphql" enum:"graphql,rest" doc:"How tags are listed: by GraphQL, many repositories in one request, which needs credentials; or by REST with conditional requests, one each."`
+	List           string          `yaml:"list" default:"graphql" enum:"graphql,rest" doc:"How tags are listed: by GraphQL, many repositories in one request, which needs credentials; or by REST with conditional requests, one each, which is what happens without credentials."`
 	API            string          `yaml:"api" doc:"The address of the REST API. Default: https://api.github.com/ for github.com, and https://HOST/api/v3/ for an Enterprise server."`
 	CA             string          `yaml:"ca" doc:"File with the certificates that the server's certificate is checked against, instead of the machine's own."`
 	Proxy          config.Secret   `yaml:"proxy" doc:"The address of an HTTP proxy, with user and password if it wants them. Default: what the variables HTTPS_PROXY and NO_PROXY say."`
@@ -56,7 +56,7 @@ func (g *GitHub) Check() error {
 			add(fmt.Sprintf("webhook_secrets[%d]", i), "is empty: anybody could sign with it")
 		}
 	}
-	if err := checkHTTP(g.API); err != nil {
+	if err := checkHTTP(g.API, "https://ghe.example.org/api/v3/"); err != nil {
 		add("api", "%w", err)
 	}
 	if proxy, err := url.Parse(g.Proxy.Reveal()); g.Proxy.Reveal() != "" && (err != nil || proxy.Host == "") {
@@ -68,7 +68,7 @@ func (g *GitHub) Check() error {
 		}
 	}
 	if g.Report.Link != "" {
-		if err := checkHTTP(placeholder.ReplaceAllString(g.Report.Link, "x")); err != nil {
+		if err := checkHTTP(placeholder.ReplaceAllString(g.Report.Link, "x"), "https://logs.example.org/?app={app}&version={version}"); err != nil {
 			add("report.link", "%w", err)
 		}
 		if left := placeholder.FindAllString(g.Report.Link, -1); !known(left) {
@@ -94,15 +94,15 @@ func known(placeholders []string) bool {
 	return true
 }
 
-// checkHTTP says what is wrong with an address that may be left out.
-func checkHTTP(address string) error {
+// checkHTTP says what is wrong with an address that may be left out, and gives an example of a good one.
+func checkHTTP(address, example string) error {
 	if address == "" {
 		return nil
 	}
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("is not an address, expected one such as https://ghe.example.org/api/v3/")
+		return fmt.Errorf("is not an address, expected one such as %s", example)
 	case u.User != nil:
 		return errors.New("has credentials in it, which belong into a secret")
 	}

@@ -123,6 +123,8 @@ apps:
   f: {repo: github.com/acme/f, backfill: true}
   g: {repo: github.com/acme/g, prereleases: sometimes}
   h: {repo: github.com/acme/h, tags: "/(/"}
+  i: {repo: "github.com/acme/web*"}
+  j: {repo: "github.com/*/web"}
 `, map[string]string{"EMPTY": ""})
 	if err == nil {
 		t.Fatal("accepted")
@@ -130,7 +132,7 @@ apps:
 	for _, want := range []string{
 		"webhook_secrets[0]", "github.token", "github.app", "github.api", "github.proxy", "github.archive_hosts[0]", "github.webhook_secrets[0]", "github.report.link",
 		"enterprise.https://ghe.example.org", "enterprise.github.com",
-		"apps.a.repo", "apps.b.repo_id", "apps.c.repo", "apps.d.require_signed", "apps.e.repo_id", "apps.f.backfill", "apps.g.prereleases", "apps.h.tags",
+		"apps.a.repo", "apps.b.repo_id", "apps.c.repo", "apps.d.require_signed", "apps.e.repo_id", "apps.f.backfill", "apps.g.prereleases", "apps.h.tags", "apps.i.repo", "apps.j.repo",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in:\n%v", want, err)

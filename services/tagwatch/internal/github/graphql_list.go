@@ -377,7 +377,7 @@ func (s *graphQLSweep) settle(ctx context.Context, l *lookup, page *tagsPage, pr
 func (e *gqlError) about(name string) error {
 	switch e.Type {
 	case "NOT_FOUND", "FORBIDDEN":
-		return &watch.GoneError{Reason: fmt.Sprintf("%s is not there, or the credentials must not read it: %s", name, excerpt(e.Message))}
+		return &watch.GoneError{Reason: fmt.Sprintf("%s is not there, or the credentials may not read it: %s", name, excerpt(e.Message))}
 	default:
 		return fmt.Errorf("GitHub answered about %s: %s", name, excerpt(e.Message))
 	}

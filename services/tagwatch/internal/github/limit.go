@@ -289,7 +289,7 @@ func checkBody(req *http.Request, resp *http.Response, body []byte) error {
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")) // what cannot be read is neither of these
 	switch {
 	case media == "text/html":
-		return &heavyError{reason: fmt.Sprintf("the answer to %s %s is a web page, not one of GitHub's API", req.Method, req.URL.Path)}
+		return &heavyError{reason: fmt.Sprintf("the answer to %s %s is a web page, not one of GitHub's API: if that stays so, check api, and what stands before it", req.Method, req.URL.Path)}
 	case strings.HasSuffix(media, "json") && !json.Valid(body):
 		return &heavyError{reason: fmt.Sprintf("the answer to %s %s is cut off", req.Method, req.URL.Path)}
 	}
