@@ -52,8 +52,12 @@ func (g *GitHub) Check() error {
 		add("app.id", "is %d, expected the number that the App's settings show as App ID", g.App.ID)
 	}
 	for i, secret := range g.WebhookSecrets {
-		if secret.Reveal() == "" {
-			add(fmt.Sprintf("webhook_secrets[%d]", i), "is empty: anybody could sign with it")
+		field, text := fmt.Sprintf("webhook_secrets[%d]", i), secret.Reveal()
+		if text == "" {
+			add(field, "is empty: anybody could sign with it")
+		}
+		if strings.TrimSpace(text) != text {
+			add(field, "begins or ends with white space; is there a line break at its end?")
 		}
 	}
 	if err := checkHTTP(g.API, "https://ghe.example.org/api/v3/"); err != nil {

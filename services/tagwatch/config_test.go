@@ -109,7 +109,7 @@ github:
   api: ftp://api.example.org
   proxy: "s3cret"
   archive_hosts: ["https://codeload.example.org"]
-  webhook_secrets: ["${EMPTY}"]
+  webhook_secrets: ["${EMPTY}", "s3cret\n"]
   report: {link: "https://logs.example.org/{name}"}
 enterprise:
   https://ghe.example.org: {}
@@ -130,7 +130,7 @@ apps:
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"webhook_secrets[0]", "github.token", "github.app", "github.api", "github.proxy", "github.archive_hosts[0]", "github.webhook_secrets[0]", "github.report.link",
+		"webhook_secrets[0]", "github.token", "github.app", "github.api", "github.proxy", "github.archive_hosts[0]", "github.webhook_secrets[0]", "github.webhook_secrets[1]", "github.report.link",
 		"enterprise.https://ghe.example.org", "enterprise.github.com",
 		"apps.a.repo", "apps.b.repo_id", "apps.c.repo", "apps.d.require_signed", "apps.e.repo_id", "apps.f.backfill", "apps.g.prereleases", "apps.h.tags", "apps.i.repo", "apps.j.repo",
 	} {
