@@ -1,4 +1,4 @@
-// Command tagwatch is the service that sees new tags.
+// Command tagwatch watches git repositories for new tags.
 package main
 
 import (
