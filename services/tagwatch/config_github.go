@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tagship/tagship/daemon/config"
+	"github.com/tagship/tagship/services/tagwatch/internal/github"
 )
 
 // GitHub is how a GitHub is reached: github.com, or an Enterprise server.
@@ -50,6 +51,11 @@ func (g *GitHub) Check() error {
 	}
 	if g.App != nil && g.App.ID <= 0 {
 		add("app.id", "is %d, expected the number that the App's settings show as App ID", g.App.ID)
+	}
+	if g.App != nil && g.App.PrivateKey.Reveal() != "" { // missing is reported for being required
+		if err := github.CheckPrivateKey([]byte(g.App.PrivateKey.Reveal())); err != nil {
+			add("app.private_key", "%w", err)
+		}
 	}
 	for i, secret := range g.WebhookSecrets {
 		field, text := fmt.Sprintf("webhook_secrets[%d]", i), secret.Reveal()

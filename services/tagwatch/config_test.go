@@ -1,11 +1,18 @@
 package tagwatch
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/tagship/tagship/daemon"
 	"github.com/tagship/tagship/daemon/config"
 	"github.com/tagship/tagship/services/tagwatch/internal/git"
+	"go.uber.org/zap"
 )
 
 func decode(text string, env map[string]string) (Config, error) {
@@ -62,6 +69,16 @@ apps:
 	}
 }
 
+// privateKey is one that an App may have.
+func privateKey(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+}
+
 func TestConfigOfGitHub(t *testing.T) {
 	t.Parallel()
 	c, err := decode(`
@@ -78,7 +95,7 @@ apps:
   mono: {repo: 127.0.0.1:8443/acme/mono.git, tags: '/^mono-(?P<version>v.+)$/'}
   own: {repo: github.com/acme/own, git_user: x, git_password: "${TOKEN}"}
   ssh: {repo: "git@github.com:acme/ssh.git"}
-`, map[string]string{"LOOK": "look", "KEY": "key", "OLD": "old", "NEW": "new", "TOKEN": "s3cret"})
+`, map[string]string{"LOOK": "look", "KEY": privateKey(t), "OLD": "old", "NEW": "new", "TOKEN": "s3cret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +122,7 @@ func TestConfigOfGitHubNamesEveryProblem(t *testing.T) {
 webhook_secrets: [""]
 github:
   token: "s3cret\n"
-  app: {id: 0, private_key: x}
+  app: {id: 0, private_key: s3cret}
   api: ftp://api.example.org
   proxy: "s3cret"
   archive_hosts: ["https://codeload.example.org"]
@@ -130,7 +147,7 @@ apps:
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"webhook_secrets[0]", "github.token", "github.app", "github.api", "github.proxy", "github.archive_hosts[0]", "github.webhook_secrets[0]", "github.webhook_secrets[1]", "github.report.link",
+		"webhook_secrets[0]", "github.token", "github.app", "github.app.private_key", "BEGIN RSA PRIVATE KEY", "github.api", "github.proxy", "github.archive_hosts[0]", "github.webhook_secrets[0]", "github.webhook_secrets[1]", "github.report.link",
 		"enterprise.https://ghe.example.org", "enterprise.github.com",
 		"apps.a.repo", "apps.b.repo_id", "apps.c.repo", "apps.d.require_signed", "apps.e.repo_id", "apps.f.backfill", "apps.g.prereleases", "apps.h.tags", "apps.i.repo", "apps.j.repo",
 	} {
@@ -140,5 +157,16 @@ apps:
 	}
 	if strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("a secret is in:\n%v", err)
+	}
+}
+
+// TestWrongConfigurationAtTheStart is about what only the machine can tell.
+func TestWrongConfigurationAtTheStart(t *testing.T) {
+	t.Parallel()
+	cfg := section(nil)
+	cfg.GitHub = &GitHub{CA: filepath.Join(t.TempDir(), "none.pem")}
+	err := Run(t.Context(), cfg, daemon.Runtime{Log: zap.NewNop(), DataDir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "none.pem") || daemon.ExitCode(err) != daemon.ExitUsage {
+		t.Errorf("got %v with exit code %d, want one about the CA with %d", err, daemon.ExitCode(err), daemon.ExitUsage)
 	}
 }

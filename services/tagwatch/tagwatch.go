@@ -105,7 +105,7 @@ func reports() []bus.Consumer {
 func Run(ctx context.Context, cfg Config, rt daemon.Runtime) error {
 	hosts, err := openHosts(cfg, rt)
 	if err != nil {
-		return err
+		return daemon.WithExit(daemon.ExitUsage, err)
 	}
 	watcher, err := newWatcher(cfg, hosts, rt)
 	if err != nil {

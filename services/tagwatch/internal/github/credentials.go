@@ -128,10 +128,24 @@ type app struct {
 	installations map[int64]*client
 }
 
-func newApp(h *Host, settings *App) (*app, error) {
-	key, err := jwt.ParseRSAPrivateKeyFromPEM(settings.PrivateKey)
+// CheckPrivateKey says what is wrong with the private key of an App.
+func CheckPrivateKey(pem []byte) error {
+	_, err := parsePrivateKey(pem)
+	return err
+}
+
+func parsePrivateKey(pem []byte) (*rsa.PrivateKey, error) {
+	key, err := jwt.ParseRSAPrivateKeyFromPEM(pem)
 	if err != nil { // the cause could quote the key
-		return nil, errors.New("app.private_key is no RSA key in PEM, expected the file that GitHub gave when the key was made: -----BEGIN RSA PRIVATE KEY-----")
+		return nil, errors.New("is no RSA key in PEM, expected the file that GitHub gave when the key was made: -----BEGIN RSA PRIVATE KEY-----")
+	}
+	return key, nil
+}
+
+func newApp(h *Host, settings *App) (*app, error) {
+	key, err := parsePrivateKey(settings.PrivateKey)
+	if err != nil {
+		return nil, fmt.Errorf("app.private_key %w", err)
 	}
 	a := &app{
 		id:            settings.ID,
@@ -225,7 +239,7 @@ func (a *app) find(ctx context.Context, owner string) (*github.Installation, err
 func (a *app) install(id int64, owner string) *client {
 	tokens := &installation{app: a, id: id, owner: owner}
 	tokens.current = tokens.fresh()
-	return a.host.newClient(fmt.Sprintf("%s %s", a.self.name, owner), credentialApp, func(l *limiter) http.RoundTripper {
+	return a.host.newClient(fmt.Sprintf("%s %s", a.self.name, owner), credentialInstallation, func(l *limiter) http.RoundTripper {
 		return &authorized{tokens: tokens, next: l}
 	})
 }
