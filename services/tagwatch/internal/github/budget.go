@@ -21,7 +21,8 @@ type account struct {
 	reset            time.Time // by our clock
 	resetThere       time.Time // by GitHub's, which tells windows apart
 	block            block
-	spent, requests  int // since the process started
+	paced            block // until when requests wait for their turn
+	spent, requests  int   // since the process started
 }
 
 // update reads what an answer says. Answers come in any order: of one window the
@@ -74,6 +75,8 @@ func (l *limiter) budget(kind resource, now time.Time) watch.Budget {
 	}
 	if held := l.held(kind); held.until.After(now) {
 		b.Blocked, b.Reason = held.until, held.reason
+	} else if a.paced.until.After(now) {
+		b.Blocked, b.Reason = a.paced.until, a.paced.reason
 	}
 	return b
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/google/go-github/v57/github"
 )
@@ -19,7 +20,8 @@ type credential int
 const (
 	credentialNone credential = iota
 	credentialToken
-	credentialApp
+	credentialApp          // of the App itself
+	credentialInstallation // of an App at one owner
 )
 
 // client asks GitHub with one credential. Every request passes the credential's
@@ -41,7 +43,7 @@ type client struct {
 // newClient makes a client. Authorize puts the credential into requests that it
 // sends by the limiter; nil for none.
 func (h *Host) newClient(name string, kind credential, authorize func(*limiter) http.RoundTripper) *client {
-	l := newLimiter(name, h.graphql.Path, &confined{api: h.api, next: h.transport}, h.log)
+	l := newLimiter(name, h.graphql.Path, !ofGitHub(h.settings.Name), &confined{api: h.api, next: h.transport}, h.log)
 	sender := &http.Client{Transport: l, CheckRedirect: h.checkRedirect}
 	if authorize != nil {
 		sender.Transport = authorize(l)
@@ -59,6 +61,9 @@ func (h *Host) newClient(name string, kind credential, authorize func(*limiter) 
 		limiter:    l,
 	}
 }
+
+// ofGitHub tells whether a host is GitHub's own, which always has limits.
+func ofGitHub(host string) bool { return host == "github.com" || strings.HasSuffix(host, ".ghe.com") }
 
 // gqlErrors are the errors in an answer of GraphQL, which stand beside data that may be there in part.
 type gqlErrors []gqlError

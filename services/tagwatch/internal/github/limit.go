@@ -8,8 +8,10 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tagship/tagship/services/tagwatch/internal/watch"
@@ -18,7 +20,9 @@ import (
 )
 
 const (
-	// answerTimeout is how long an answer may take. GitHub ends its own work on one after 10 s.
+	// silence is how long nothing of an answer may come, and answerTimeout how long
+	// all of it may take. GitHub ends its own work on one after 10 s.
+	silence       = 15 * time.Second
 	answerTimeout = 30 * time.Second
 	// maxAnswer is how long an answer may be, in bytes: some hundred thousand tags.
 	maxAnswer = 64 << 20
@@ -29,6 +33,8 @@ const (
 	// longer: it is part of a sweep, which had better be late than half done.
 	longestPace        = 5 * time.Second
 	longestPaceGraphQL = time.Minute
+	// moment is how long a request waits for its turn without anybody being told.
+	moment = time.Second
 
 	// firstBlock is how long no request is made if GitHub does not say how long;
 	// it doubles up to longestGuess. Nothing that GitHub says makes it longer
@@ -62,9 +68,13 @@ func (r resource) String() string {
 //
 // What GitHub says of limits ends here: callers do not see the headers, lest
 // go-github blocks by its own reading of them.
+//
+// An Enterprise server that says nothing of limits has none, as it is by default:
+// there is no pace then, but still no more than maxConcurrent requests at once.
 type limiter struct {
 	credential  string
 	graphqlPath string
+	enterprise  bool // a server of somebody's own, which may have no limits
 	next        http.RoundTripper
 	log         *zap.Logger
 
@@ -73,9 +83,11 @@ type limiter struct {
 	writes  *rate.Limiter // 80 in a minute
 	hourly  *rate.Limiter // writes, 500 in an hour
 	queries *rate.Limiter // of GraphQL: 2,000 in a minute
-	busy    *rate.Limiter // milliseconds that GitHub computes queries: 60,000 in a minute
 
 	mu       sync.Mutex
+	busy     computing
+	limited  bool // some answer told of limits
+	free     bool // the answers tell of none, and may
 	accounts [resources]account
 	whole    block // of every resource
 	strikes  int   // refusals in a row that did not say how long
@@ -107,11 +119,12 @@ func (b block) limit() error {
 
 // newLimiter makes a limiter. In any minute (or hour) its paces let through the
 // burst and what comes in that time, which together are what GitHub allows.
-func newLimiter(credential, graphqlPath string, next http.RoundTripper, log *zap.Logger) *limiter {
+func newLimiter(credential, graphqlPath string, enterprise bool, next http.RoundTripper, log *zap.Logger) *limiter {
 	perMinute := func(n, burst int) *rate.Limiter { return rate.NewLimiter(rate.Limit(float64(n-burst)/60), burst) }
 	return &limiter{
 		credential:  credential,
 		graphqlPath: graphqlPath,
+		enterprise:  enterprise,
 		next:        next,
 		log:         log.With(zap.String("credential", credential)),
 		slots:       make(chan struct{}, maxConcurrent),
@@ -119,7 +132,6 @@ func newLimiter(credential, graphqlPath string, next http.RoundTripper, log *zap
 		writes:      perMinute(80, 20),
 		hourly:      rate.NewLimiter(rate.Limit(300.0/3600), 200),
 		queries:     perMinute(2000, 100),
-		busy:        perMinute(50_000, 10_000), // known only afterwards, so there is room for those under way
 	}
 }
 
@@ -132,12 +144,11 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer func() { <-l.slots }()
 	began := time.Now()
-	resp, body, err := l.ask(req)
+	var sent atomic.Bool
+	resp, body, err := l.ask(traced(req, &sent))
 	took := time.Since(began)
-	if kind == resourceGraphQL {
-		for ms := int(took.Milliseconds()); ms > 0; ms -= l.busy.Burst() {
-			l.busy.ReserveN(time.Now(), min(ms, l.busy.Burst()))
-		}
+	if kind == resourceGraphQL && (err == nil || sent.Load()) {
+		l.computed(took)
 	}
 	if err != nil {
 		l.requested(kind)
@@ -196,12 +207,22 @@ func (l *limiter) admit(req *http.Request, kind resource) error {
 func (l *limiter) pace(req *http.Request, kind resource) error {
 	ctx := req.Context()
 	switch {
+	case l.unlimited():
+		return nil
 	case kind == resourceGraphQL:
-		return l.wait(ctx, longestPaceGraphQL, share{l.busy, 1}, share{l.queries, 1})
+		return l.wait(ctx, kind, longestPaceGraphQL, share{l.queries, 1})
 	case req.Method == http.MethodGet || req.Method == http.MethodHead:
-		return l.wait(ctx, longestPace, share{l.points, 1})
+		return l.wait(ctx, kind, longestPace, share{l.points, 1})
+	case strings.HasSuffix(req.URL.Path, "/access_tokens"): // it makes nothing that people see
+		return l.wait(ctx, kind, longestPace, share{l.points, 5})
 	}
-	return l.wait(ctx, longestPace, share{l.hourly, 1}, share{l.writes, 1}, share{l.points, 5})
+	return l.wait(ctx, kind, longestPace, share{l.hourly, 1}, share{l.writes, 1}, share{l.points, 5})
+}
+
+func (l *limiter) unlimited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.free
 }
 
 // share is how much of a pace a request takes.
@@ -212,11 +233,11 @@ type share struct {
 
 // wait takes all shares, and waits until it may have them. Where that takes too
 // long it takes none, since what is not sent must not count as sent.
-func (l *limiter) wait(ctx context.Context, longest time.Duration, shares ...share) error {
+func (l *limiter) wait(ctx context.Context, kind resource, longest time.Duration, shares ...share) error {
 	now := time.Now()
-	delay := l.reserve(now, longest, shares)
+	delay := l.reserve(kind, now, longest, shares)
 	if delay > longest {
-		return &watch.LimitError{Until: now.Add(delay), Reason: "more requests at once than GitHub allows; the rest waits"}
+		return &watch.LimitError{Until: now.Add(delay), Reason: reasonPace}
 	}
 	if delay == 0 {
 		return nil
@@ -234,9 +255,12 @@ func (l *limiter) wait(ctx context.Context, longest time.Duration, shares ...sha
 // reserve takes all shares if they can be had within a time, and tells when. The
 // lock is needed because a share is given back as a whole only while no other was
 // taken after it.
-func (l *limiter) reserve(now time.Time, longest time.Duration, shares []share) (delay time.Duration) {
+func (l *limiter) reserve(kind resource, now time.Time, longest time.Duration, shares []share) (delay time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if kind == resourceGraphQL {
+		delay = l.busy.delay(now)
+	}
 	turns := make([]*rate.Reservation, len(shares))
 	for i, s := range shares {
 		turns[i] = s.pace.ReserveN(now, s.n)
@@ -246,15 +270,41 @@ func (l *limiter) reserve(now time.Time, longest time.Duration, shares []share) 
 		for _, turn := range turns {
 			turn.CancelAt(now)
 		}
+		return delay
+	}
+	if delay > moment {
+		l.accounts[kind].paced.extend(now.Add(delay), reasonPace)
 	}
 	return delay
+}
+
+// traced makes a request tell that it was sent: one that GitHub never saw costs it nothing.
+func traced(req *http.Request, sent *atomic.Bool) *http.Request {
+	return req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				sent.Store(true)
+			}
+		},
+	}))
+}
+
+// computed counts how long GitHub worked on a query.
+func (l *limiter) computed(took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy.add(time.Now(), took)
 }
 
 // ask sends a request, and reads the answer.
 func (l *limiter) ask(req *http.Request) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
 	defer cancel()
+	began := time.Now()
+	silent := time.AfterFunc(silence, cancel)
+	defer silent.Stop()
 	resp, err := l.next.RoundTrip(req.WithContext(ctx))
+	silent.Stop()
 	var body []byte
 	if err == nil {
 		body, err = readAnswer(resp.Body)
@@ -263,7 +313,7 @@ func (l *limiter) ask(req *http.Request) (*http.Response, []byte, error) {
 	case err == nil:
 		return resp, body, nil
 	case ctx.Err() != nil && req.Context().Err() == nil:
-		return nil, nil, &heavyError{reason: fmt.Sprintf("there was no answer to %s %s within %s", req.Method, req.URL.Path, answerTimeout)}
+		return nil, nil, &heavyError{reason: fmt.Sprintf("there was no answer to %s %s within %s", req.Method, req.URL.Path, time.Since(began).Round(time.Second))}
 	}
 	return nil, nil, err
 }
@@ -305,6 +355,8 @@ func (l *limiter) settle(ctx context.Context, kind resource, began time.Time, re
 	a := &l.accounts[kind]
 	a.requests++
 	a.update(kind, resp.Header, now)
+	l.limited = l.limited || resp.Header.Get("X-Ratelimit-Limit") != ""
+	l.free = l.enterprise && !l.limited
 	if !refused {
 		if began.After(l.struck) {
 			l.strikes = 0

@@ -27,6 +27,7 @@ var (
 const (
 	reasonCore      = "GitHub's hourly limit of requests is reached"
 	reasonGraphQL   = "GitHub's hourly limit of GraphQL points is reached"
+	reasonPace      = "pacing: more requests at once than GitHub allows in a minute; the rest waits"
 	reasonSecondary = "GitHub asks for fewer requests: its secondary rate limit is reached"
 )
 
