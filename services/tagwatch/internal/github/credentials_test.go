@@ -289,7 +289,7 @@ func TestNoTokenIsGiven(t *testing.T) {
 		check  func(t *testing.T, err error)
 	}{
 		"the key is another": {says(http.StatusUnauthorized, `{"message":"A JSON web token could not be decoded"}`), func(t *testing.T, err error) {
-			var denied *credentialsError
+			var denied *watch.HostError
 			if !errors.As(err, &denied) || !strings.Contains(err.Error(), "private key") {
 				t.Errorf("got %v, want that the key is not accepted", err)
 			}

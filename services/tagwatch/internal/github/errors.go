@@ -2,10 +2,13 @@ package github
 
 import (
 	"cmp"
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,18 +24,20 @@ type heavyError struct{ reason string }
 
 func (e *heavyError) Error() string { return e.reason }
 
-// credentialsError says that GitHub does not accept the credentials.
+// credentialsError says that GitHub does not accept the credentials of an App at
+// one owner. Others are a [*watch.HostError].
 type credentialsError struct{ reason string }
 
 func (e *credentialsError) Error() string { return e.reason }
 
 // explain says what an error of a call about a repository means, in words that
-// say what to do: a [*watch.GoneError] or a [*watch.LimitError], or an error that
-// may pass. A nil error stays nil. Repo is owner/name, or empty for a call about none.
+// say what to do: a [*watch.GoneError], a [*watch.LimitError] or a
+// [*watch.HostError], or an error that may pass. A nil error stays nil. Repo is owner/name, or empty for a call about none.
 func (c *client) explain(repo string, err error) error {
 	var (
 		limit       *watch.LimitError
 		gone        *watch.GoneError
+		host        *watch.HostError
 		heavy       *heavyError
 		credentials *credentialsError
 		answered    *github.ErrorResponse
@@ -46,18 +51,35 @@ func (c *client) explain(repo string, err error) error {
 		return limit
 	case errors.As(err, &gone):
 		return gone
+	case errors.As(err, &host):
+		return host
 	case errors.As(err, &heavy):
 		return heavy
 	case errors.As(err, &credentials):
 		return credentials
 	case errors.As(err, &answered):
 		return c.explainAnswer(repo, answered)
+	case errors.As(err, &failed) && c.isUnreachable(failed):
+		return &watch.HostError{Reason: fmt.Sprintf("cannot reach %s: %v", c.rest.BaseURL.Host, failed.Err)}
 	case errors.As(err, &failed):
 		return fmt.Errorf("%s %s: %w", strings.ToUpper(failed.Op), pathOf(failed.URL), failed.Err)
 	case isGarbled(err):
 		return fmt.Errorf("%s answers what is not of GitHub's API, so it may not be the address of one: %w", c.rest.BaseURL.Host, err)
 	}
 	return err
+}
+
+// isUnreachable tells whether there was no connection to the API at all.
+func (c *client) isUnreachable(failed *url.Error) bool {
+	to, err := url.Parse(failed.URL)
+	if err != nil || to.Host != c.rest.BaseURL.Host || errors.Is(failed.Err, context.Canceled) {
+		return false // such as an archive's, which other hosts give
+	}
+	var (
+		connection  *net.OpError
+		certificate *tls.CertificateVerificationError
+	)
+	return errors.As(failed.Err, &connection) && (connection.Op == "dial" || connection.Op == "proxyconnect") || errors.As(failed.Err, &certificate)
 }
 
 // isGarbled tells whether an answer could not be decoded.
@@ -101,11 +123,13 @@ func (c *client) explainAnswer(repo string, e *github.ErrorResponse) error {
 func (c *client) unaccepted() error {
 	switch c.credential {
 	case credentialToken:
-		return &credentialsError{reason: fmt.Sprintf("%s does not accept the token: it is wrong, has expired or was revoked; configure a new one", c.host)}
+		return &watch.HostError{Reason: fmt.Sprintf("%s does not accept the token: it is wrong, has expired or was revoked; configure a new one", c.host)}
 	case credentialApp:
-		return &credentialsError{reason: fmt.Sprintf("%s does not accept %s: check the App's id and private key, and this machine's clock", c.host, c.name)}
+		return &watch.HostError{Reason: fmt.Sprintf("%s does not accept %s: check the App's id and private key, and this machine's clock", c.host, c.name)}
+	case credentialInstallation:
+		return &credentialsError{reason: fmt.Sprintf("%s does not accept the token it gave %s: if that stays so, check whether the App is still installed there", c.host, c.name)}
 	}
-	return &credentialsError{reason: fmt.Sprintf("%s wants credentials: configure a token or an App", c.host)}
+	return &watch.HostError{Reason: fmt.Sprintf("%s wants credentials: configure a token or an App", c.host)}
 }
 
 // who names the client in a sentence.
@@ -113,7 +137,7 @@ func (c *client) who() string {
 	switch c.credential {
 	case credentialToken:
 		return "the token"
-	case credentialApp:
+	case credentialApp, credentialInstallation:
 		return c.name
 	}
 	return "anybody without credentials"
@@ -124,7 +148,7 @@ func (c *client) mayRead() string {
 	switch c.credential {
 	case credentialToken:
 		return "the token has access to it (Contents: read)"
-	case credentialApp:
+	case credentialApp, credentialInstallation:
 		return "the App's installation has access to it (Contents: read)"
 	}
 	return "it is public, or configure a token or an App"
@@ -135,7 +159,7 @@ func (c *client) mayWrite() string {
 	switch c.credential {
 	case credentialToken:
 		return "the token has Commit statuses: write and Deployments: write"
-	case credentialApp:
+	case credentialApp, credentialInstallation:
 		return "the App's installation has Commit statuses: write and Deployments: write"
 	}
 	return "a token or an App is configured"

@@ -2,7 +2,10 @@ package github
 
 import (
 	"errors"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -33,6 +36,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := tokenClient(t, func(w http.ResponseWriter, r *http.Request) { test.answer(w) })
 			err := get(t.Context(), c)
+			if host := new(watch.HostError); errors.As(err, &host) != (name == "401") {
+				t.Errorf("got %T, a trouble of the whole host is %v", err, name != "401")
+			}
 			var gone *watch.GoneError
 			if errors.As(err, &gone) != test.gone {
 				t.Errorf("got %T, gone is %v, want %v", err, !test.gone, test.gone)
@@ -70,6 +76,29 @@ func TestConnectionErrorsNameTheRequest(t *testing.T) {
 	_, _, err = c.rest.Repositories.ListTags(t.Context(), "acme", "web", nil)
 	if got := c.explain("acme/web", err); got.Error() != "GET /repos/acme/web/tags: connection reset" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestUnreachableIsTheHostsTrouble(t *testing.T) {
+	closed := httptest.NewTLSServer(http.NotFoundHandler())
+	closed.Close()
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(untrusted.Close)
+	for name, address := range map[string]string{"closed": closed.URL, "not trusted": untrusted.URL} {
+		h, err := open(Settings{Name: "github.example.com", API: address}, &http.Transport{}, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var host *watch.HostError
+		h.List(t.Context(), []watch.Ask{{Repo: watch.Repo{Name: "acme/web"}}}, func(_ int, _ watch.Listing, err error) {
+			if !errors.As(err, &host) || !strings.HasPrefix(host.Reason, "cannot reach 127.0.0.1:") {
+				t.Errorf("%s: got %v, want that it cannot be reached", name, err)
+			}
+		})
+		if host == nil {
+			t.Errorf("%s: no answer", name)
+		}
 	}
 }
 

@@ -315,11 +315,12 @@ func (s *graphQLSweep) query(ctx context.Context, batch []*lookup) {
 func concernsAll(err error) bool {
 	var (
 		limit       *watch.LimitError
+		host        *watch.HostError
 		gone        *watch.GoneError // here the credential must not ask
 		credentials *credentialsError
 		query       *queryError
 	)
-	return errors.As(err, &limit) || errors.As(err, &gone) || errors.As(err, &credentials) || errors.As(err, &query)
+	return errors.As(err, &limit) || errors.As(err, &host) || errors.As(err, &gone) || errors.As(err, &credentials) || errors.As(err, &query)
 }
 
 // queryError says that GitHub does not take a query: an older Enterprise server

@@ -88,7 +88,7 @@ func (s *survey) gone(ctx context.Context, tag string) error {
 		return err
 	}
 	if !stored.Already {
-		s.w.logger(s.a).Warn("tag deleted: the version stays what it is",
+		s.w.logger(s.a).Info("tag deleted: the version stays what it is",
 			zap.String("tag", tag), zap.String("version", r.Version), zap.String("commit", r.Commit), zap.String("pusher", fact.Pusher))
 	}
 	r.Gone, r.Deleted = true, r.Deleted+1

@@ -47,6 +47,7 @@ type group struct {
 	host       *hosted
 	since      atomic.Pointer[time.Time] // when the group was first seen; nil if that is not known
 	discovered atomic.Bool               // whether a look at the owner has succeeded
+	kept       bool                      // the last look met a [HostError]; guarded by the host's mutex
 	status     *Status                   // as last written; nil if that is not known
 
 	// without are repositories that a hook was about and that have no recipe, and
@@ -62,6 +63,18 @@ type groupRecord struct {
 // discovering tells whether there is a group whose apps are not known yet.
 func (w *Watcher) discovering() bool {
 	return slices.ContainsFunc(w.groups, func(g *group) bool { return !g.discovered.Load() })
+}
+
+// appsOf are the names of the group's apps, in their order.
+func (w *Watcher) appsOf(g *group) []string {
+	var names []string
+	for _, a := range g.host.list() {
+		if a.group == g {
+			names = append(names, a.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // groupsOf returns the groups that a repository may belong to.
@@ -82,12 +95,15 @@ func (w *Watcher) discoverAll(ctx context.Context, g *group) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := w.rediscover(ctx, g)
+		host := g.keep(err)
 		pause := time.Duration(0) // as the host's sweeps have it
 		if limit := new(LimitError); errors.As(err, &limit) {
 			pause = max(limit.Until.Sub(began), time.Second)
 		} else if err != nil && ctx.Err() == nil {
 			pause = failing.NextBackOff()
-			w.Log.Warn("cannot find out which repositories there are", zap.String("group", g.Name), zap.Error(err), zap.Duration("again_in", pause))
+			if host == nil {
+				w.Log.Warn("cannot find out which repositories there are", zap.String("group", g.Name), zap.Error(err), zap.Duration("again_in", pause))
+			}
 		} else {
 			failing.Reset()
 		}
@@ -103,6 +119,19 @@ func (w *Watcher) discoverAll(ctx context.Context, g *group) {
 			}
 		}
 	}
+}
+
+// keep notes whether the host as a whole keeps the group from being looked at.
+// It returns what does; nil if nothing does.
+func (g *group) keep(err error) (trouble *HostError) {
+	_ = errors.As(err, &trouble)
+	if err != nil && trouble == nil {
+		return nil // which does not say that the host answers
+	}
+	g.host.mu.Lock()
+	defer g.host.mu.Unlock()
+	g.host.keep(&g.kept, trouble)
+	return trouble
 }
 
 // discoverPause is the time between two looks at an owner of the host.
@@ -368,7 +397,7 @@ func (w *Watcher) recallGroup(ctx context.Context, g *group) (time.Time, error) 
 
 // reportGroup writes the group's status if it is another than before.
 func (w *Watcher) reportGroup(ctx context.Context, g *group, since time.Time, failure error) {
-	if limit := new(LimitError); errors.As(failure, &limit) {
+	if isHosts(failure) {
 		return
 	}
 	var err error
@@ -379,7 +408,7 @@ func (w *Watcher) reportGroup(ctx context.Context, g *group, since time.Time, fa
 		}
 	}
 	if err == nil {
-		now := Status{Repo: g.Host.Where(Repo{Name: g.Owner + "/*"}), Tags: g.Choice.String(), BaselineAt: since.Truncate(time.Second), Group: true}
+		now := Status{Repo: g.Host.Where(Repo{Name: g.Owner + "/*"}), Tags: g.Choice.String(), BaselineAt: since.Truncate(time.Second), Group: true, Repositories: len(w.appsOf(g))}
 		now.fail(*g.status, failure)
 		if err = w.writeStatus(ctx, g.Name, *g.status, now); err == nil {
 			g.status = &now

@@ -51,6 +51,7 @@ func TestGroup(t *testing.T) {
 			t.Errorf("%q is not in the status %+v", want, status)
 		}
 	}
+	refused(t, request(t, w, 1, "everything", ""), "everything is no app but every repository of acme: name one of them, api, big")
 	if _, err := w.Look(t.Context(), "api"); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func TestGroup(t *testing.T) {
 	if diff := cmp.Diff([]string{"tag.seen.fresh.v0=2E1=2E0"}, s.said(events.KindTagSeen)); diff != "" {
 		t.Errorf("said (-want +got):\n%s", diff)
 	}
-	if status := s.status(t, "everything"); status.Error != "" || status.Repo != "https://"+forgeName+"/acme/*" {
+	if status := s.status(t, "everything"); status.Error != "" || status.Repositories != 2 || status.Repo != "https://"+forgeName+"/acme/*" {
 		t.Errorf("status is %+v", status)
 	}
 }

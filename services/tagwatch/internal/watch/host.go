@@ -19,7 +19,8 @@ type Repo struct {
 // Host is where repositories are: a GitHub, or any git servers. Its methods may
 // be called concurrently. Where it must not be asked for a while, they return a
 // [*LimitError] at once rather than wait for long; a repository that is not
-// there, or not to be read, is a [*GoneError].
+// there, or not to be read, is a [*GoneError]; and what keeps them from asking for
+// any repository is a [*HostError].
 type Host interface {
 	// Name names the host in leases, metrics and statuses, such as github.com; "git" for git servers.
 	Name() string
@@ -118,6 +119,12 @@ var ErrNoTag = errors.New("no such tag")
 type GoneError struct{ Reason string }
 
 func (e *GoneError) Error() string { return e.Reason }
+
+// HostError says that the host cannot be asked for any repository: it is not
+// reached, or does not accept the credentials. That is no repository's trouble.
+type HostError struct{ Reason string }
+
+func (e *HostError) Error() string { return e.Reason }
 
 // LimitError says that the host wants no requests until a time.
 type LimitError struct {

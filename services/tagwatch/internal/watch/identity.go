@@ -39,20 +39,33 @@ func (r repoRecord) known() bool { return r.Origin != "" }
 func (a *watched) configured() string { return a.Host.Where(a.Repo) }
 
 // where is the repository's address of today, as far as it is known.
-func (a *watched) where() string { return a.Host.Where(a.repo()) }
+func (a *watched) where() string {
+	if known := a.meant(); known != nil {
+		return a.Host.Where(known.repo())
+	}
+	return a.configured()
+}
 
 // repo is the repository to ask for: by its ID, once that is known and still the
 // one that the configuration means.
 func (a *watched) repo() Repo {
-	known := a.known.Load()
+	known := a.meant()
 	switch {
-	case known == nil || !known.known() || known.Configured != a.configured(),
-		a.Repo.ID != "" && a.Repo.ID != known.ID:
+	case known == nil:
 		return a.Repo
 	case a.byName.Load():
 		return Repo{Name: a.Repo.Name}
 	}
 	return known.repo()
+}
+
+// meant is the record of the repository that the configuration means; nil if there is none.
+func (a *watched) meant() *repoRecord {
+	known := a.known.Load()
+	if known == nil || !known.known() || known.Configured != a.configured() || a.Repo.ID != "" && a.Repo.ID != known.ID {
+		return nil
+	}
+	return known
 }
 
 // treatment names what becomes of a listing's tags. With another, a listing that

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -131,5 +132,37 @@ func TestRecordsOfAnOlderRelease(t *testing.T) {
 	}
 	if got := s.said(events.KindTagMoved); len(got) != 1 {
 		t.Errorf("said %v, expected the move once", got)
+	}
+}
+
+// A missing repository is asked for by its ID and by its name in turns. The
+// status stays as it was first.
+func TestMissingRepositoryKeepsItsStatus(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), numbered("acme/site", "7", "v1")
+	f := &forge{repos: []*repository{r}}
+	w := newWatcher(t, s, r, on(f, "acme/site", ""))
+	mustLook(t, w)
+	r.name, r.was = "acme/renamed", "acme/site"
+	mustLook(t, w)
+	f.set(func() { f.repos = nil })
+	var first Status
+	for i := range 4 {
+		if _, err := w.Look(t.Context(), "web"); err == nil {
+			t.Fatal("found a repository that is gone")
+		}
+		status := s.status(t, "web")
+		if i == 0 {
+			first = status
+		}
+		if status != first || status.Error == "" {
+			t.Errorf("the status after %d looks is\n%+v, and was first\n%+v", i+1, status, first)
+		}
+	}
+	// Another kind of trouble is news, and so is the first one after it.
+	f.set(func() { f.repos = []*repository{r} })
+	r.down = errors.New("no route to host")
+	if _, err := w.Look(t.Context(), "web"); err == nil || !strings.Contains(s.status(t, "web").Error, "no route to host") {
+		t.Errorf("the status is %+v", s.status(t, "web"))
 	}
 }

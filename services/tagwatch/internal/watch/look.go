@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tagship/tagship/events"
@@ -109,17 +110,24 @@ func (w *Watcher) receive(ctx context.Context, a *watched, asked ask, heard read
 // the name the next time, and the other way round: what is behind the name then
 // may be why.
 func (w *Watcher) check(a *watched, err error) error {
-	var gone *GoneError
-	if errors.As(err, &gone) {
-		a.byName.Store(!a.byName.Load())
-		if a.reused != "" {
-			return errors.New(a.reused)
-		}
-	}
 	if err != nil {
-		return fmt.Errorf("list the tags of %s: %w", a.where(), err)
+		err = fmt.Errorf("list the tags of %s: %w", a.where(), err)
 	}
-	return nil
+	var gone *GoneError
+	if !errors.As(err, &gone) {
+		a.gone = nil
+		return err
+	}
+	byName := a.byName.Load()
+	a.byName.Store(!byName)
+	if a.reused != "" {
+		return errors.New(a.reused)
+	}
+	// The host words it by what it was asked for, which is no news.
+	if a.gone == nil || a.goneByName == byName {
+		a.gone, a.goneByName = err, byName
+	}
+	return a.gone
 }
 
 // settleListing settles every tag of a listing, and returns when the app's
@@ -130,6 +138,7 @@ func (s *survey) settleListing(ctx context.Context, listing Listing) (since time
 		return time.Time{}, nil
 	}
 	candidates := s.a.Choice.candidates(listing.Tags)
+	s.a.note = noteOn(listing.Tags, candidates)
 	settled := s.repo
 	settled.Settled, settled.Mark, settled.For = fingerprintOf(candidates), listing.Mark, s.a.treatment(s.repo.Origin)
 	if s.asked.origin == nil && s.repo.Settled == settled.Settled && s.repo.For == settled.For {
@@ -147,6 +156,19 @@ func (s *survey) settleListing(ctx context.Context, listing Listing) (since time
 		err = s.settled(ctx, settled)
 	}
 	return s.baseline.at, err
+}
+
+// noteOn says that an app's choice of tags matches none of those there are.
+func noteOn(tags []Tag, candidates []candidate) *string {
+	note := ""
+	switch {
+	case len(candidates) > 0 || len(tags) == 0:
+	case len(tags) == 1:
+		note = fmt.Sprintf("its only tag, %s, is no version", strings.ToValidUTF8(tags[0].Name, "?"))
+	default:
+		note = fmt.Sprintf("none of its %d tags is a version", len(tags))
+	}
+	return &note
 }
 
 // settled records that every tag of a listing is on record, so that the same

@@ -470,3 +470,25 @@ func TestUnknownApp(t *testing.T) {
 		t.Errorf("got %v, expected an error that lists the apps", err)
 	}
 }
+
+func TestTagsThatAreAllNoVersion(t *testing.T) {
+	t.Parallel()
+	s, r := newStore(), newRepository("release-1", "release-2")
+	w := newWatcher(t, s, r)
+	for _, test := range []struct {
+		change func()
+		want   string
+	}{
+		{func() {}, "none of its 2 tags is a version"},
+		{func() { r.drop("release-1") }, "its only tag, release-2, is no version"},
+		{func() { r.down = errors.New("no route to host") }, "its only tag, release-2, is no version"},
+		{func() { r.down = nil; r.push("v1") }, ""},
+		{func() { r.drop("v1", "release-2") }, ""},
+	} {
+		test.change()
+		_, err := w.Look(t.Context(), "web")
+		if got := s.status(t, "web"); got.Note != test.want || (err != nil) != (got.Error != "") {
+			t.Errorf("the status is %+v after %v, expected the note %q", got, err, test.want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tagship/tagship/events"
@@ -21,11 +22,7 @@ func (w *Watcher) Requested(ctx context.Context, d events.Delivery[*events.Reque
 		return nil, events.Snooze(longestStandby, "which repositories there are is still being found out")
 	}
 	if a == nil {
-		return []events.Fact{&events.TagRefused{
-			App:     r.App,
-			Version: events.Unknown,
-			Reason:  fmt.Sprintf("no app %q is watched, expected one of %s", r.App, w.Known()),
-		}}, nil
+		return []events.Fact{&events.TagRefused{App: r.App, Version: events.Unknown, Reason: w.noApp(r.App)}}, nil
 	}
 	found, err := w.look(ctx, a, ask{version: r.Version, origin: &d.Origin})
 	if err == nil && r.Version != "" {
@@ -46,6 +43,24 @@ func (w *Watcher) Requested(ctx context.Context, d events.Delivery[*events.Reque
 		facts = append(facts, found.refused)
 	}
 	return facts, nil
+}
+
+// noApp says that no app of a name is watched.
+func (w *Watcher) noApp(name string) string {
+	for _, g := range w.groups {
+		if g.Name != name {
+			continue
+		}
+		names := w.appsOf(g)
+		if len(names) == 0 {
+			return fmt.Sprintf("%s is no app but every repository of %s that has a recipe, and there is none", name, g.Owner)
+		}
+		if most := 10; len(names) > most {
+			names = append(names[:most], "...")
+		}
+		return fmt.Sprintf("%s is no app but every repository of %s: name one of them, %s", name, g.Owner, strings.Join(names, ", "))
+	}
+	return fmt.Sprintf("no app %q is watched, expected one of %s", name, w.Known())
 }
 
 // longestWait is for how long a message is put back while a host wants no requests.

@@ -326,7 +326,7 @@ func (s *survey) refuse(ctx context.Context, c candidate, reason string) error {
 		return err
 	}
 	if !stored.Already {
-		s.w.logger(s.a).Warn("the tag cannot be a version", zap.String("tag", c.Name), zap.String("commit", c.Commit), zap.String("reason", reason))
+		s.w.logger(s.a).Info("the tag cannot be a version", zap.String("tag", c.Name), zap.String("commit", c.Commit), zap.String("reason", reason))
 	}
 	return s.put(ctx, c.Name, record)
 }

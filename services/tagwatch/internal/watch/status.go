@@ -36,9 +36,12 @@ type Status struct {
 	Tags       string    `json:"tags"`                 // which of its tags are versions
 	BaselineAt time.Time `json:"baseline_at,omitzero"` // zero before the first look has succeeded
 	// Group says that it is not of an app but of a group, whose apps have their own.
-	Group      bool      `json:"group,omitempty"`
-	Error      string    `json:"error,omitempty"`      // why the last look failed; empty if it did not
-	ErrorSince time.Time `json:"error_since,omitzero"` // the first failure in a row
+	Group bool `json:"group,omitempty"`
+	// Repositories is how many are watched as apps of the group.
+	Repositories int       `json:"repositories,omitempty"`
+	Note         string    `json:"note,omitempty"`       // what is worth a thought, though nothing failed
+	Error        string    `json:"error,omitempty"`      // why the last look failed; empty if it did not
+	ErrorSince   time.Time `json:"error_since,omitzero"` // the first failure in a row
 }
 
 // HostStatus is what people want to know of a host.
@@ -47,8 +50,12 @@ type HostStatus struct {
 	Leader  string    `json:"leader"`         // the replica that sweeps over the repositories
 	Sweep   Sweep     `json:"sweep,omitzero"` // the last one that is over and asked for any
 	Failing int       `json:"failing"`        // repositories that cannot be listed, or not settled, at present
-	Next    time.Time `json:"next,omitzero"`  // when the next begins
+	Next    time.Time `json:"next,omitzero"`  // when a repository is asked for next
 	Budgets []Budget  `json:"budgets,omitempty"`
+	// Error is why no repository, or none of some owner, can be asked for; see
+	// [HostError]. It is no app's error then.
+	Error      string    `json:"error,omitempty"`
+	ErrorSince time.Time `json:"error_since,omitzero"`
 }
 
 // Sweep is what came of asking for the tags of every repository that was well.
@@ -70,6 +77,9 @@ func (w *Watcher) Sweeps() []HostStatus {
 		h.mu.Lock()
 		status := h.status
 		status.Failing = h.failures(nil)
+		if h.leading {
+			status.Next = h.soonest(nil)
+		}
 		h.mu.Unlock()
 		status.Budgets = budgetsOf(h.Host)
 		all = append(all, status)
@@ -106,6 +116,24 @@ func (h *hosted) failures(others map[Repo]bool) int {
 	return len(failing)
 }
 
+// soonest is when a repository is asked for next, given those that just failed;
+// zero if that is not known yet. The caller holds the mutex.
+func (h *hosted) soonest(failed map[Repo]bool) (next time.Time) {
+	for a := range h.apps {
+		due := a.plan.due
+		if a.plan.asking {
+			if failed[a.repo()] {
+				continue
+			}
+			due = h.next
+		}
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	return next.UTC()
+}
+
 // reportHost writes the host's status after a sweep at which some failed.
 // Sweeping does not depend on it, so trouble with it is only logged.
 func (w *Watcher) reportHost(ctx context.Context, h *hosted, last Sweep, failed map[Repo]bool) {
@@ -115,7 +143,7 @@ func (w *Watcher) reportHost(ctx context.Context, h *hosted, last Sweep, failed 
 		h.status.Sweep = last
 	}
 	now := h.status
-	now.Failing = h.failures(failed)
+	now.Failing, now.Next = h.failures(failed), h.soonest(failed)
 	h.mu.Unlock()
 	now.Budgets = budgetsOf(h.Host)
 	value, err := json.Marshal(now)
@@ -130,9 +158,8 @@ func (w *Watcher) reportHost(ctx context.Context, h *hosted, last Sweep, failed 
 // report writes the app's status if it is another than before. The look itself
 // does not depend on it, so trouble with it is only logged.
 func (w *Watcher) report(ctx context.Context, a *watched, baselineAt time.Time, failure error) {
-	var limit *LimitError
-	if ctx.Err() != nil || errors.As(failure, &limit) {
-		return // cut short by a shutdown, or by the host's budget: that says nothing of the repository
+	if ctx.Err() != nil || isHosts(failure) {
+		return // cut short by a shutdown, or by the host: that says nothing of the repository
 	}
 	if err := w.readStatus(ctx, a); err != nil {
 		w.logger(a).Warn("cannot read the app's status", zap.Error(err))
@@ -150,6 +177,12 @@ func (w *Watcher) report(ctx context.Context, a *watched, baselineAt time.Time, 
 	if same && baselineAt.IsZero() {
 		now.BaselineAt = before.BaselineAt
 	}
+	switch {
+	case a.note != nil:
+		now.Note = *a.note
+	case same:
+		now.Note = before.Note
+	}
 	now.fail(before, failure)
 	if err := w.writeStatus(ctx, a.Name, before, now); err != nil {
 		w.logger(a).Warn("cannot write the app's status", zap.Error(err))
@@ -158,6 +191,15 @@ func (w *Watcher) report(ctx context.Context, a *watched, baselineAt time.Time, 
 	if now != before {
 		a.status.Store(&now)
 	}
+}
+
+// isHosts tells whether a failure is the host's, and says nothing of a repository.
+func isHosts(failure error) bool {
+	var (
+		limit *LimitError
+		host  *HostError
+	)
+	return errors.As(failure, &limit) || errors.As(failure, &host)
 }
 
 // fail notes a failure, and since when there was one.

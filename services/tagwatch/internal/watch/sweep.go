@@ -25,6 +25,7 @@ const (
 // hosted is a host with the apps on it.
 type hosted struct {
 	Host
+	log *zap.Logger
 	// wake makes the leader look at its plan again.
 	wake chan struct{}
 	// fetching holds a place for each source that is fetched.
@@ -37,6 +38,7 @@ type hosted struct {
 	pause   time.Duration // between two such sweeps, as the host wants it
 	sleeps  time.Time     // until when the leader does not look at its plan by itself
 	status  HostStatus
+	kept    int // apps and groups that could not be looked at for a [HostError]
 }
 
 // plan is when an app is looked at next.
@@ -44,13 +46,14 @@ type plan struct {
 	due     time.Time
 	asking  bool                        // a look by a sweep is under way
 	failing *backoff.ExponentialBackOff // nil if the last look succeeded
+	kept    bool                        // the last look met a [HostError]
 }
 
 func (w *Watcher) hostOf(host Host) *hosted {
 	h := w.hosts[host.Name()]
 	if h == nil {
 		h = &hosted{
-			Host: host, wake: make(chan struct{}, 1), fetching: make(chan struct{}, max(w.Parallel, 1)),
+			Host: host, log: w.Log.With(zap.String("host", host.Name())), wake: make(chan struct{}, 1), fetching: make(chan struct{}, max(w.Parallel, 1)),
 			apps: map[*watched]struct{}{}, status: HostStatus{Host: host.Name()},
 		}
 		w.hosts[host.Name()] = h
@@ -68,6 +71,7 @@ func (h *hosted) remove(a *watched) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.apps, a)
+	h.keep(&a.plan.kept, nil)
 }
 
 func (h *hosted) stir() {
@@ -99,21 +103,20 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // lead sweeps over a host whenever no other replica does.
 func (w *Watcher) lead(ctx context.Context, h *hosted) {
-	log := w.Log.With(zap.String("host", h.Name()))
 	standby := false
 	for ctx.Err() == nil {
 		err := w.Leases.Hold(ctx, LeaseKey(h.Name()), func(ctx context.Context) error {
-			log.Info("sweeping over the repositories")
+			h.log.Info("sweeping over the repositories")
 			return w.sweeps(ctx, h)
 		})
 		if errors.Is(err, events.ErrHeld) && !standby {
 			// Hooks name repositories by their IDs, so who stands by must know them too.
-			log.Info("standing by: another replica sweeps over the repositories")
+			h.log.Info("standing by: another replica sweeps over the repositories")
 			err = w.restore(ctx, h)
 			standby = err == nil
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, events.ErrHeld) {
-			log.Warn("cannot sweep over the repositories", zap.Error(err))
+			h.log.Warn("cannot sweep over the repositories", zap.Error(err))
 		}
 		select {
 		case <-time.After(jitter(min(w.Interval, longestStandby))):
@@ -186,7 +189,7 @@ func (h *hosted) begin() {
 	defer h.mu.Unlock()
 	h.leading, h.next = true, time.Time{}
 	for a := range h.apps {
-		a.plan = plan{}
+		a.plan = plan{kept: a.plan.kept}
 	}
 }
 
@@ -194,7 +197,8 @@ func (h *hosted) begin() {
 func (h *hosted) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.leading, h.status = false, HostStatus{Host: h.Name()}
+	h.leading = false
+	h.status = HostStatus{Host: h.Name(), Error: h.status.Error, ErrorSince: h.status.ErrorSince}
 }
 
 // due returns the apps to ask for now, whether that is a sweep over all that are
@@ -230,27 +234,60 @@ func (w *Watcher) done(ctx context.Context, a *watched, err error) {
 	h := a.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if _, watched := h.apps[a]; !watched {
+		return // it was removed meanwhile
+	}
 	a.plan.asking = false
-	var limit *LimitError
+	var (
+		limit *LimitError
+		host  *HostError
+	)
 	switch {
 	case ctx.Err() != nil: // a shutdown says nothing of the repository
 	case err == nil:
 		a.plan.failing, a.plan.due = nil, h.next
+		h.keep(&a.plan.kept, nil)
 	case errors.As(err, &limit):
 		a.plan.due = limit.Until
 	default:
 		first := a.plan.failing == nil
+		news := first || a.plan.kept // else it is the same trouble again
+		_ = errors.As(err, &host)
+		h.keep(&a.plan.kept, host)
 		if first {
 			a.plan.failing = w.backOff()
 		}
 		pause := a.plan.failing.NextBackOff()
 		a.plan.due = time.Now().Add(pause)
-		if first {
+		if news && host == nil {
 			w.logger(a).Warn("look failed", zap.Error(err), zap.Duration("again_in", pause))
 		}
 	}
 	if a.plan.due.Before(h.sleeps) {
 		h.stir()
+	}
+}
+
+// keep notes whether the host as a whole keeps an app or a group from being
+// looked at, and tells of it once for them all. The caller holds the mutex.
+func (h *hosted) keep(kept *bool, trouble *HostError) {
+	switch {
+	case trouble != nil && !*kept:
+		h.kept++
+	case trouble == nil && *kept:
+		h.kept--
+	}
+	*kept = trouble != nil
+	switch {
+	case trouble != nil && h.status.Error == "":
+		h.status.ErrorSince = time.Now().UTC().Truncate(time.Second)
+		h.log.Warn("the host cannot be asked for its repositories", zap.Error(trouble))
+	case trouble == nil && h.status.Error != "" && h.kept == 0:
+		h.log.Info("the host can be asked for its repositories again", zap.Time("since", h.status.ErrorSince))
+		h.status.Error, h.status.ErrorSince = "", time.Time{}
+	}
+	if trouble != nil {
+		h.status.Error = trouble.Reason
 	}
 }
 

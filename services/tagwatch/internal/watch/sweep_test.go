@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // run runs a watcher inside a synctest bubble until the test ends.
@@ -254,9 +255,87 @@ func TestAHostThatIsDown(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, status := range map[string]HostStatus{"on record": written, "told": w.Sweeps()[0]} {
-			if status.Failing != 4 || status.Sweep.Repositories != 4 || time.Until(status.Next) > 30*time.Second {
+			if status.Failing != 4 || status.Sweep.Repositories != 4 || status.Next.IsZero() || time.Until(status.Next) > 15*time.Minute {
 				t.Errorf("%s is %+v", name, status)
 			}
+		}
+	})
+}
+
+// What keeps a host from being asked for anything is told once, and is no app's trouble.
+func TestTheHostsTroubleIsToldOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		core, told := observer.New(zap.InfoLevel)
+		w := newWatcher(t, s, r, fleet(3), func(a *App, o *Options) {
+			o.Log = zap.New(core)
+			o.Groups = []Group{{Name: "everything", Host: a.Host.(*forge), Owner: "acme", Choice: a.Choice}}
+		})
+		f := w.app("web").Host.(*forge)
+		be := func(down error) {
+			f.set(func() {
+				f.directory = down
+				for _, r := range f.repos {
+					r.mu.Lock()
+					r.down = down
+					r.mu.Unlock()
+				}
+			})
+		}
+		written := func() (status HostStatus) {
+			t.Helper()
+			if err := json.Unmarshal(s.table[HostKey(forgeName)], &status); err != nil {
+				t.Fatal(err)
+			}
+			return status
+		}
+		run(t, w)
+		pass(time.Minute)
+		be(fmt.Errorf("ask: %w", &HostError{Reason: "the token has expired"}))
+		pass(time.Hour)
+		warned := told.FilterLevelExact(zap.WarnLevel).All()
+		if len(warned) != 1 || warned[0].ContextMap()["host"] != forgeName || warned[0].ContextMap()["error"] != "the token has expired" {
+			t.Errorf("%d warnings, expected one of the host: %v", len(warned), warned)
+		}
+		if got := written(); got.Error != "the token has expired" || time.Since(got.ErrorSince) < 59*time.Minute || got.Failing != 4 || time.Until(got.Next) <= 0 {
+			t.Errorf("the host's status is %+v", got)
+		}
+		for _, app := range []string{"web", "app0", "everything"} {
+			if got := s.status(t, app); got.Error != "" || got.BaselineAt.IsZero() {
+				t.Errorf("the status of %s is %+v", app, got)
+			}
+		}
+		be(nil)
+		pass(20 * time.Minute)
+		if got := written(); got.Error != "" || !got.ErrorSince.IsZero() || got.Failing != 0 {
+			t.Errorf("the host's status is %+v afterwards", got)
+		}
+		again := told.FilterMessageSnippet("again").All()
+		if len(again) != 1 || told.FilterLevelExact(zap.WarnLevel).Len() != 1 {
+			t.Errorf("the end was told %d times", len(again))
+		}
+	})
+}
+
+// What follows the host's trouble is told of the app that has it.
+func TestAnAppsTroubleAfterTheHosts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newStore(), newRepository("v1")
+		core, told := observer.New(zap.WarnLevel)
+		r.down = &HostError{Reason: "not reached"}
+		run(t, newWatcher(t, s, r, func(_ *App, o *Options) { o.Log = zap.New(core) }))
+		pass(time.Minute)
+		r.mu.Lock()
+		r.down = errors.New("no route to host")
+		r.mu.Unlock()
+		pass(20 * time.Minute)
+		if got := told.FilterField(zap.String("app", "web")).Len(); got != 1 || told.Len() != 2 {
+			t.Errorf("%d warnings of the app, and %d in all", got, told.Len())
+		}
+		if got := s.status(t, "web"); !strings.Contains(got.Error, "no route to host") {
+			t.Errorf("status is %+v", got)
 		}
 	})
 }

@@ -164,6 +164,12 @@ type watched struct {
 	missing map[string]time.Time
 	// reused says that the repository's name is another's now; empty if it is not.
 	reused string
+	// gone is why the repository could not be read when it was first missing, and
+	// goneByName how it was asked for then; nil if the last look found it.
+	gone       error
+	goneByName bool
+	// note is the [Status.Note] of the last listing with tags; nil if there was none.
+	note *string
 
 	plan   plan        // guarded by the host's mutex
 	byName atomic.Bool // ask by name next, for the host knows the ID no more
