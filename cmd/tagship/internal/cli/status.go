@@ -18,6 +18,8 @@ type Status struct {
 	Services    []Answering  `json:"services"`
 	// Hosts are where repositories are: how the last sweep over them went, and what is left of budgets.
 	Hosts []tagwatch.HostStatus `json:"hosts,omitempty"`
+	// Groups are the owners whose every repository is watched.
+	Groups []GroupStatus `json:"groups,omitempty"`
 	// Malformed are messages that somebody stored on subjects of facts.
 	Malformed []NotUnderstood `json:"malformed,omitempty"`
 }
@@ -47,8 +49,16 @@ type Repository struct {
 	RepoID     string    `json:"repo_id,omitempty"`    // what its host knows it by
 	Tags       string    `json:"tags"`
 	BaselineAt time.Time `json:"baseline_at,omitzero"` // zero before the first look has succeeded
+	Note       string    `json:"note,omitempty"`       // what is worth a thought, though nothing failed
 	Error      string    `json:"error,omitempty"`      // why the last look failed
 	ErrorSince time.Time `json:"error_since,omitzero"`
+}
+
+// GroupStatus is what tagwatch says of an owner whose every repository it watches.
+type GroupStatus struct {
+	Group        string `json:"group"`
+	Repositories int    `json:"repositories"` // that are watched as apps
+	Repository
 }
 
 // Version is a version and when it came to be.
@@ -81,7 +91,8 @@ type Step struct {
 
 // Problem is what failed or was refused and has not been mended since.
 type Problem struct {
-	// Kind is that of the fact, such as release.failed, or "repository" for one that cannot be read.
+	// Kind is that of the fact, such as release.failed, or "repository" for one that
+	// cannot be read. Without an app that is all of a host, which is the place.
 	Kind    string    `json:"kind"`
 	App     string    `json:"app"`
 	Version string    `json:"version,omitempty"`
@@ -151,5 +162,5 @@ a day; a tag that moved or is gone, for a week.`,
 }
 
 func (s *Status) empty() bool {
-	return len(s.Apps) == 0 && len(s.InFlight) == 0 && len(s.Problems) == 0 && len(s.Retrying) == 0 && len(s.DeadLetters) == 0
+	return len(s.Apps) == 0 && len(s.Groups) == 0 && len(s.InFlight) == 0 && len(s.Problems) == 0 && len(s.Retrying) == 0 && len(s.DeadLetters) == 0
 }

@@ -7,16 +7,22 @@ import (
 	"github.com/tagship/tagship/services/tagwatch"
 )
 
-// hosts prints where repositories are: a row for the last sweep, and one for each
-// budget that the host has told of.
-func (w statusWriter) hosts(hosts []tagwatch.HostStatus) {
+// hosts prints where repositories are: a row for the last sweep, one for each
+// budget that the host has told of, and one for each group.
+func (w statusWriter) hosts(s *Status) {
+	if len(s.Hosts) == 0 {
+		return
+	}
 	var t table
-	for _, h := range hosts {
+	for _, h := range s.Hosts {
 		painted := plain
 		if h.Failing > 0 {
 			painted = red
 		}
 		t.row(cell{h.Host, bold}, cell{w.swept(h), painted}, cell{w.until("next", h.Next), faint})
+		if h.Error != "" {
+			t.row(cell{}, cell{clip(h.Error, 200), red})
+		}
 		for _, b := range h.Budgets {
 			switch {
 			case w.now.Before(b.Blocked):
@@ -25,6 +31,9 @@ func (w statusWriter) hosts(hosts []tagwatch.HostStatus) {
 				t.row(cell{}, cell{fmt.Sprintf("%s, %s: %d of %d points left", b.Credential, b.Resource, b.Remaining, b.Limit), plain}, cell{w.until("full again", b.Reset), faint})
 			}
 		}
+	}
+	for _, g := range s.Groups {
+		t.row(cell{g.Group, bold}, cell{repositories(g.Repositories) + " of " + g.Repo, plain})
 	}
 	w.section("Repositories at", t)
 }

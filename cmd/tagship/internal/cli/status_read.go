@@ -84,7 +84,7 @@ func readStatus(ctx context.Context, b *bus.Bus, app string, now time.Time) (*St
 	if err := r.readRepositories(s.repositories); err != nil {
 		return nil, err
 	}
-	hosts, err := readHosts(s.hosts)
+	hosts, err := r.readHosts(s.hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,9 @@ func readStatus(ctx context.Context, b *bus.Bus, app string, now time.Time) (*St
 	return status, nil
 }
 
-// readHosts puts the hosts in the order of their names.
-func readHosts(values map[string][]byte) ([]tagwatch.HostStatus, error) {
+// readHosts puts the hosts in the order of their names. What troubles one is a
+// problem of each app on it, told once.
+func (r *reading) readHosts(values map[string][]byte) ([]tagwatch.HostStatus, error) {
 	var hosts []tagwatch.HostStatus
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		var host tagwatch.HostStatus
@@ -110,8 +111,22 @@ func readHosts(values map[string][]byte) ([]tagwatch.HostStatus, error) {
 			return nil, fmt.Errorf("decode what is known of a host of repositories: %w", err)
 		}
 		hosts = append(hosts, host)
+		if host.Error != "" && (r.app == "" || r.isOn(host.Host)) {
+			r.problems = append(r.problems, Problem{Kind: "repository", Place: host.Host, Reason: host.Error, At: host.ErrorSince})
+		}
 	}
 	return hosts, nil
+}
+
+// isOn tells whether a repository that was read is at a host.
+func (r *reading) isOn(host string) bool {
+	at := "https://" + host + "/"
+	for _, a := range r.apps {
+		if a.Repository != nil && strings.HasPrefix(a.Repository.Repo, at) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(r.groups, func(g GroupStatus) bool { return strings.HasPrefix(g.Repo, at) })
 }
 
 // reading is a status in the making.
@@ -119,6 +134,7 @@ type reading struct {
 	app      string // empty for all
 	now      time.Time
 	apps     map[string]*AppStatus
+	groups   []GroupStatus
 	inFlight []Step
 	problems []Problem
 }
@@ -148,12 +164,15 @@ func (r *reading) readRepositories(values map[string][]byte) error {
 		}
 		var repository struct {
 			Repository
-			Group bool `json:"group"`
+			Group        bool `json:"group"`
+			Repositories int  `json:"repositories"`
 		}
 		if err := json.Unmarshal(values[key], &repository); err != nil {
 			return fmt.Errorf("decode what is known of the repository of %s: %w", app, err)
 		}
-		if !repository.Group { // else its apps have their own
+		if repository.Group { // its apps have their own
+			r.groups = append(r.groups, GroupStatus{app, repository.Repositories, repository.Repository})
+		} else {
 			r.of(app).Repository = &repository.Repository
 		}
 		if repository.Error != "" {
@@ -255,7 +274,7 @@ func (r *reading) readBuild(fact events.Recorded, b *built, newestDone uint64) {
 
 // status orders what was read.
 func (r *reading) status(s *sources) *Status {
-	out := &Status{At: r.now.UTC(), Apps: []AppStatus{}, InFlight: r.inFlight, Problems: r.problems, Retrying: []Retry{}, DeadLetters: []deadLetter{}, Services: []Answering{}}
+	out := &Status{At: r.now.UTC(), Apps: []AppStatus{}, Groups: r.groups, InFlight: r.inFlight, Problems: r.problems, Retrying: []Retry{}, DeadLetters: []deadLetter{}, Services: []Answering{}}
 	for _, app := range slices.Sorted(maps.Keys(r.apps)) {
 		a := r.apps[app]
 		for _, places := range [][]Place{a.Environments, a.Channels} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func busy(t *testing.T) *world {
 	repository("web", `{"repo":"git.example.org/web","tags":"v*","baseline_at":"2026-03-01T00:00:00Z"}`)
 	repository("team/agent", `{"repo":"git.example.org/agent","tags":"*","error":"list the tags: connection refused","error_since":"2026-03-14T14:20:00Z"}`)
 
-	repository("team", `{"repo":"https://github.com/acme/*","tags":"v*","group":true,"error":"acme/web cannot be the app web","error_since":"2026-03-14T14:30:00Z"}`)
+	repository("team", `{"repo":"https://github.com/acme/*","tags":"v*","group":true,"repositories":12,"error":"acme/web cannot be the app web","error_since":"2026-03-14T14:30:00Z"}`)
 	repository("others", `{"repo":"https://github.com/umbrella/*","tags":"v*","group":true}`)
 
 	host := func(name, status string) {
@@ -81,9 +82,10 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	w := busy(t)
 	for name, args := range map[string][]string{
-		"status":      {"status"},
-		"status-app":  {"status", "web"},
-		"status-json": {"status", "--json"},
+		"status":       {"status"},
+		"status-app":   {"status", "web"},
+		"status-group": {"status", "team"},
+		"status-json":  {"status", "--json"},
 	} {
 		r := w.run(args...)
 		r.expect(t, 0)
@@ -91,6 +93,33 @@ func TestStatus(t *testing.T) {
 	}
 	r := w.run("status", "wep")
 	r.expect(t, 4, "nothing is recorded about an app wep")
+}
+
+// What troubles a host is one line, and also shown with an app on it.
+func TestStatusOfAHostInTrouble(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for key, status := range map[string]string{
+		"app.api": `{"repo":"https://github.com/acme/api","tags":"v*"}`,
+		"app.web": `{"repo":"https://github.com/acme/web","tags":"v*"}`,
+		"app.own": `{"repo":"https://git.example.org/own","tags":"v*","note":"none of its 12 tags is a version"}`,
+		"host." + events.Escape("github.com"): `{"host":"github.com","leader":"a","sweep":{"at":"2026-03-14T14:58:00Z","took":"1s","repositories":2},"failing":2,
+			"error":"github.com does not accept the token","error_since":"2026-03-14T14:30:00Z"}`,
+	} {
+		if err := w.bus.Table(bus.TableWatch).Put(t.Context(), key, []byte(status)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := w.run("status")
+	r.expect(t, 0)
+	golden(t, "status-host", r.out)
+	if got := w.status().Hosts[0].Error; got != "github.com does not accept the token" {
+		t.Errorf("the host's error is %q", got)
+	}
+	w.run("status", "web").expect(t, 0, "github.com  not readable  30m ago  github.com does not accept the token")
+	if r := w.run("status", "own"); r.code != 0 || !strings.Contains(r.out, "note        none of its 12 tags is a version") || strings.Contains(r.out, "not readable") {
+		t.Errorf("the status of an app elsewhere is\n%s", r.out)
+	}
 }
 
 func TestStatusOfNothing(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 func writeStatus(c Console, s *Status, single bool) {
 	w := statusWriter{out: c.Out, p: painterFor(c.Out), now: c.Now()}
 	switch {
+	case single && len(s.Groups) > 0:
+		w.group(s.Groups[0])
 	case len(s.Apps) == 0:
 		fmt.Fprintln(c.Out, "nothing has been seen yet: push a tag to a repository that tagwatch watches")
 	case single:
@@ -28,7 +30,7 @@ func writeStatus(c Console, s *Status, single bool) {
 	w.retrying(s.Retrying)
 	w.dead(s.DeadLetters)
 	w.malformed(s.Malformed)
-	w.hosts(s.Hosts)
+	w.hosts(s)
 	w.services(s.Services)
 }
 
@@ -126,6 +128,9 @@ func (w statusWriter) app(s *Status, a AppStatus) {
 			t.row(cell{"  configured as", faint}, cell{r.Configured, plain})
 		}
 	}
+	if r := a.Repository; r != nil && r.Note != "" {
+		t.row(cell{"  note", faint}, cell{r.Note, yellow})
+	}
 	row := func(title string, v *Version) {
 		if v != nil {
 			t.row(cell{"  " + title, faint}, cell{v.Version, plain}, cell{ago(w.now, v.At), plain})
@@ -143,6 +148,15 @@ func (w statusWriter) app(s *Status, a AppStatus) {
 	for _, p := range a.Channels {
 		t.row(cell{"  " + p.Name, faint}, w.placeCell(s, a.App, "cdn", p.Name, a.Channels), cell{ago(w.now, p.At), plain})
 	}
+	t.write(w.out, w.p, "")
+}
+
+// group prints an owner whose every repository is watched.
+func (w statusWriter) group(g GroupStatus) {
+	var t table
+	t.row(cell{g.Group, bold})
+	t.row(cell{"  every repository of", faint}, cell{g.Repo, plain}, cell{"tags " + g.Tags, plain})
+	t.row(cell{"  watched", faint}, cell{repositories(g.Repositories), plain})
 	t.write(w.out, w.p, "")
 }
 
@@ -178,7 +192,11 @@ func (w statusWriter) problems(problems []Problem) {
 		default:
 			text += "; " + p.Running + " runs there"
 		}
-		t.row(cell{about(p.App, p.Version), red}, cell{problemWords(p), plain}, cell{ago(w.now, p.At), plain}, cell{text, plain})
+		what := about(p.App, p.Version)
+		if p.App == "" && p.Kind == "repository" {
+			what = p.Place
+		}
+		t.row(cell{what, red}, cell{problemWords(p), plain}, cell{ago(w.now, p.At), plain}, cell{text, plain})
 	}
 	w.section("Failed or refused", t)
 }
@@ -203,6 +221,9 @@ func problemWords(p Problem) string {
 		return "publication to " + p.Place + " failed"
 	case events.KindCDNRefused:
 		return "publication to " + p.Place + " refused"
+	}
+	if p.App == "" {
+		return "not readable"
 	}
 	return "repository not readable"
 }
