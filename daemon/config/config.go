@@ -73,7 +73,7 @@ func Load(path string, lookup Lookup) (*File, error) {
 // [Problems]; everything else is found by [File.Section] and [File.Unknown]. With a nil lookup nothing is expanded:
 // ${…} is text like any other.
 func Parse(name string, data []byte, lookup Lookup) (*File, error) {
-	doc, err := parse(name, data)
+	doc, err := parse(name, data, mostTokens(lookup))
 	if err != nil {
 		return nil, err
 	}

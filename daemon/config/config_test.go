@@ -314,6 +314,7 @@ func TestLimits(t *testing.T) {
 		A4  [][][][][]string               `yaml:"a4"`
 		A5  [][][][][][]string             `yaml:"a5"`
 	}
+	nothing := func(string) (string, bool) { return "", false }
 	var merges strings.Builder
 	merges.WriteString("x: &a {")
 	for i := range 1000 {
@@ -345,11 +346,15 @@ func TestLimits(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := config.Decode("x.yaml", []byte(test.text), &tree{}, nil)
+			err := config.Decode("x.yaml", []byte(test.text), &tree{}, nothing)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %.300v, want %q", err, test.want)
 			}
 		})
+	}
+	err := config.Decode("x.yaml", []byte(strings.Repeat("a:\n", 30_000)), &tree{}, nil)
+	if want := "more than 20000"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("of what other people wrote: got %.300v, want %q", err, want)
 	}
 }
 

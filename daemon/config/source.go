@@ -16,10 +16,13 @@ import (
 )
 
 const (
-	maxBytes  = 1 << 20
-	maxTokens = 100_000 // ten thousand apps, say; the parser takes quadratic time in the keys of one map
-	maxDepth  = 64
-	maxValues = 100_000
+	maxBytes = 1 << 20
+	// The parser takes quadratic time in the keys of one map: seconds for as many as our own configuration of ten
+	// thousand apps has, which is too long for what a stranger wrote.
+	maxTokens        = 100_000
+	maxForeignTokens = 20_000
+	maxDepth         = 64
+	maxValues        = 100_000
 	// maxProblems keeps an error readable, and small enough for a message.
 	maxProblems = 100
 )
@@ -33,7 +36,15 @@ type document struct {
 	aliases map[*ast.AliasNode]ast.Node
 }
 
-func parse(name string, data []byte) (*document, error) {
+// mostTokens is how long a document may be. One for which nothing is looked up is other people's.
+func mostTokens(lookup Lookup) int {
+	if lookup == nil {
+		return maxForeignTokens
+	}
+	return maxTokens
+}
+
+func parse(name string, data []byte, mostTokens int) (*document, error) {
 	refuse := func(line, column int, format string, args ...any) error {
 		return Problems{{File: name, Line: line, Column: column, Message: fmt.Sprintf(format, args...)}}
 	}
@@ -45,8 +56,8 @@ func parse(name string, data []byte) (*document, error) {
 		return nil, refuse(line, column, "%s; save the file as UTF-8 text", what)
 	}
 	tokens := tokenize(string(data))
-	if len(tokens) > maxTokens {
-		return nil, refuse(0, 0, "more than %d keys, values and marks, the limit of a configuration file", maxTokens)
+	if len(tokens) > mostTokens {
+		return nil, refuse(0, 0, "more than %d keys, values and marks, the limit of such a file", mostTokens)
 	}
 	if tk := tooDeep(tokens); tk != nil {
 		return nil, refuse(tk.Position.Line, tk.Position.Column, "nested deeper than %d levels", maxDepth)
