@@ -9,7 +9,8 @@ GOVULNCHECK   := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 MODULES := $(shell go list -m -f '{{.Dir}}')
 
 # Two packages at once, for tests start servers, containers and compilers of their own.
-TESTFLAGS ?= -p=2 -parallel=4 -timeout=20m
+# Results are not reused: what e2e builds and runs is not known to the cache.
+TESTFLAGS ?= -count=1 -p=2 -parallel=4 -timeout=20m
 # The race detector needs cgo, and Go switches cgo off where it finds no C compiler.
 RACE      := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 FUZZTIME  ?= 10s

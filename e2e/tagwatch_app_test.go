@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,13 +105,14 @@ func TestTagwatchAccessLost(t *testing.T) {
 
 			// A token that has ended is said to have, and a new one makes good what was missed.
 			w.token.Expire()
-			w.fails("web", "does not accept the token")
+			w.hostStatus("that the token is not accepted", func(s hostStatus) bool { return strings.Contains(s.Error, "does not accept the token") })
 			web.Tag("v1.1.0", web.Commit(sources(nil)))
 			w.replicas["tagwatch-1"].stop()
 			w.token = hub.PersonalToken("robot")
 			w.start("tagwatch-1")
 			w.seenOnce("web", "v1.0.0", "v1.1.0")
 			w.goesWell("web")
+			w.hostStatus("no error", func(s hostStatus) bool { return s.Error == "" })
 			w.none(events.KindTagMoved.All(), events.KindTagDeleted.All(), events.KindTagRefused.All())
 		})
 	}

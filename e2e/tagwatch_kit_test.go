@@ -258,23 +258,50 @@ type appStatus struct {
 	Repo, Configured, Error string
 }
 
+// hostStatus is what people are told of a host.
+type hostStatus struct {
+	Leader, Error string
+	Next          time.Time
+	Sweep         struct{ Repositories, Requests, Points int }
+	Budgets       []hostBudget
+}
+
+type hostBudget struct {
+	Credential, Resource, Reason string
+	Limit, Remaining             int
+	Reset, Blocked               time.Time
+}
+
 // statusOf waits until an app's status is as wanted.
 func (w *watching) statusOf(app, wanted string, ok func(appStatus) bool) {
 	w.t.Helper()
+	awaitStatus(w, "app", app, wanted, ok)
+}
+
+// hostStatus waits until the host's status is as wanted, and returns it.
+func (w *watching) hostStatus(wanted string, ok func(hostStatus) bool) hostStatus {
+	w.t.Helper()
+	return awaitStatus(w, "host", w.host(), wanted, ok)
+}
+
+func awaitStatus[S any](w *watching, what, name, wanted string, ok func(S) bool) (status S) {
+	w.t.Helper()
 	eventstest.Eventually(w.t, func() error {
-		value, _, err := w.bus.Table(bus.TableWatch).Get(w.t.Context(), "app."+events.Escape(app))
+		value, _, err := w.bus.Table(bus.TableWatch).Get(w.t.Context(), what+"."+events.Escape(name))
 		if err != nil {
 			return err
 		}
-		var s appStatus
-		if err := json.Unmarshal(value, &s); err != nil {
+		var now S // fields that are absent have no value of before
+		if err := json.Unmarshal(value, &now); err != nil {
 			return err
 		}
-		if !ok(s) {
-			return fmt.Errorf("the status of %s is %s, expected %s", app, value, wanted)
+		if !ok(now) {
+			return fmt.Errorf("the status of %s is %s, expected %s", name, value, wanted)
 		}
+		status = now
 		return nil
 	})
+	return status
 }
 
 // fails waits until an app's status has an error with all the words.

@@ -1,16 +1,15 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tagship/tagship/e2e/github"
 	"github.com/tagship/tagship/events"
-	"github.com/tagship/tagship/events/bus"
 	"github.com/tagship/tagship/events/eventstest"
 )
 
@@ -193,43 +192,22 @@ func TestTagwatchBudget(t *testing.T) {
 	hub.Budget("graphql", 5000, time.Hour)
 	w := newWatching(t, hub, watchSettings{github: fields{}, interval: "1s", apps: map[string]fields{"web": {"repo": "acme/web"}}})
 	w.startWatched()
-	type budget struct {
-		Credential, Resource, Reason string
-		Limit, Remaining             int
-		Reset, Blocked               time.Time
-	}
-	var status struct {
-		Leader  string
-		Next    time.Time
-		Sweep   struct{ Repositories, Requests, Points int }
-		Budgets []budget
-	}
-	await := func(wanted string, ok func(b budget) bool) {
+	await := func(wanted string, ok func(b hostBudget) bool) hostStatus {
 		t.Helper()
-		eventstest.Eventually(t, func() error {
-			value, _, err := w.bus.Table(bus.TableWatch).Get(t.Context(), "host."+events.Escape(w.host()))
-			if err == nil {
-				err = json.Unmarshal(value, &status)
-			}
-			if err != nil {
-				return err
-			}
-			for _, b := range status.Budgets {
-				if b.Credential == "token" && b.Resource == "graphql" && ok(b) {
-					return nil
-				}
-			}
-			return fmt.Errorf("the status of the host is %s, expected %s", value, wanted)
+		return w.hostStatus(wanted, func(s hostStatus) bool {
+			return slices.ContainsFunc(s.Budgets, func(b hostBudget) bool {
+				return b.Credential == "token" && b.Resource == "graphql" && ok(b)
+			})
 		})
 	}
-	await("what is left of 5,000 points", func(b budget) bool {
+	status := await("what is left of 5,000 points", func(b hostBudget) bool {
 		return b.Limit == 5000 && b.Remaining > 4900 && b.Remaining < 5000 && b.Reset.After(time.Now())
 	})
 	if status.Leader == "" || status.Sweep.Repositories != 1 || status.Next.IsZero() {
 		t.Errorf("the status of the host is %+v", status)
 	}
 	hub.Misbehave(github.Fault{Route: github.RouteGraphQL, Secondary: &github.LimitForm{}})
-	await("that it is blocked for a minute", func(b budget) bool {
+	await("that it is blocked for a minute", func(b hostBudget) bool {
 		left := time.Until(b.Blocked)
 		return b.Reason != "" && left > 30*time.Second && left < 61*time.Second
 	})
