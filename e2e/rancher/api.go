@@ -178,10 +178,13 @@ func (c *call) answer() (int, any, error) {
 		return 0, nil, notFound()
 	}
 	if len(c.path) == 1 {
-		if c.r.Method != http.MethodGet {
-			return 0, nil, notAllowed()
+		switch {
+		case c.r.Method == http.MethodGet:
+			return http.StatusOK, c.list(kind, resources), nil
+		case c.r.Method == http.MethodPost && c.project != nil:
+			return c.create(kind)
 		}
-		return http.StatusOK, c.list(kind, resources), nil
+		return 0, nil, notAllowed()
 	}
 	one := slices.IndexFunc(resources, func(r map[string]any) bool { return r["id"] == c.path[1] })
 	switch {

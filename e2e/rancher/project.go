@@ -53,6 +53,10 @@ func (p *Project) Key() Key { return p.key }
 func (p *Project) Stack(name string) *Stack {
 	p.sim.mu.Lock()
 	defer p.sim.mu.Unlock()
+	return p.stack(name)
+}
+
+func (p *Project) stack(name string) *Stack {
 	for _, st := range p.stacks {
 		if st.name == name {
 			return st
@@ -72,9 +76,30 @@ func (st *Stack) Service(name string, config Config) *Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settle()
+	v := st.add(name, config)
+	if config.Inactive {
+		v.state = "inactive"
+		return v
+	}
+	v.state, v.idle = "active", false
+	for _, l := range v.launches {
+		for range v.want(l) {
+			c := v.start(l)
+			c.state, c.health = "running", "healthy"
+			if l.config["healthCheck"] == nil {
+				c.health = ""
+			}
+		}
+	}
+	return v
+}
+
+// add makes a service that has no containers yet.
+func (st *Stack) add(name string, config Config) *Service {
+	s := st.project.sim
 	v := &Service{
 		sim: s, stack: st, id: s.id("s"), name: name, uuid: s.uuid(), created: s.now,
-		state: "active", scale: max(1, config.Scale), retainIP: config.RetainIP,
+		idle: true, scale: max(1, config.Scale), retainIP: config.RetainIP,
 		launches: []*launch{{config: known(config.LaunchConfig)}},
 	}
 	for _, c := range config.SecondaryLaunchConfigs {
@@ -86,19 +111,6 @@ func (st *Stack) Service(name string, config Config) *Service {
 		l.config["imageUuid"] = s.normal(l.image())
 	}
 	st.project.services = append(st.project.services, v)
-	if config.Inactive {
-		v.state, v.idle = "inactive", true
-		return v
-	}
-	for _, l := range v.launches {
-		for range v.want(l) {
-			c := v.start(l)
-			c.state, c.health = "running", "healthy"
-			if l.config["healthCheck"] == nil {
-				c.health = ""
-			}
-		}
-	}
 	return v
 }
 

@@ -23,6 +23,7 @@ type Service struct {
 	stuck      bool
 	broken     string // why it is in trouble for good
 	idle       bool   // it is inactive, and its containers do not run
+	starts     bool   // it is activated as soon as it was created
 	scale      int
 	retainIP   bool
 	metadata   map[string]any
@@ -189,6 +190,10 @@ func (v *Service) tick() {
 	over := v.work() && !v.sim.now.Before(v.due)
 	if next := after(v.state); next != "" && over {
 		v.enter(next)
+	}
+	if v.starts && v.state == "inactive" {
+		v.starts, v.idle = false, false
+		v.enter("activating")
 	}
 }
 

@@ -102,7 +102,9 @@ func (s *Sim) Up() error {
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
 	}
-	s.address = listener.Addr().String()
+	if s.server == nil {
+		s.address = listener.Addr().String() // from now on
+	}
 	server := &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: time.Minute}
 	s.server = server
 	s.running.Go(func() {
