@@ -91,7 +91,7 @@ func TestBehaviour05Lock(t *testing.T) {
 	running := do(t, 200, "PUT", sim.URL()+"/v2/apps/web", web("web:2", 1)).body["deploymentId"]
 	r := do(t, 409, "PUT", sim.URL()+"/v2/apps/web", web("web:3", 1))
 	want(t, r.body, "deployments", []fields{{"id": running}})
-	if !strings.Contains(r.text, `\u003cDEPLOYMENT_ID\u003e`) && !strings.Contains(r.text, "<DEPLOYMENT_ID>") {
+	if !strings.Contains(r.text, "'/v2/deployments/<DEPLOYMENT_ID>'") {
 		t.Errorf("got %s", r.text)
 	}
 	want(t, next("group_change_failed"), "reason", r.body["message"])
@@ -306,7 +306,14 @@ func TestBehaviour14DeleteDeployment(t *testing.T) {
 	}
 	want(t, app(t, sim)["container"].(fields), "docker", fields{"image": "web:2"})
 
-	id := do(t, 201, "PUT", sim.URL()+"/v2/apps/other", web("web:2", 1)).body["deploymentId"].(string)
+	id := do(t, 200, "POST", sim.URL()+"/v2/apps/web/restart?force=true", nil).body["deploymentId"].(string)
+	do(t, 200, "DELETE", sim.URL()+"/v2/deployments/"+id, nil) // there is nothing to revert
+	sim.Advance(time.Second)
+	if all := list(t, sim); len(all) != 1 || all[0]["id"] != id {
+		t.Errorf("the restart was stopped: %v", all)
+	}
+
+	id = do(t, 201, "PUT", sim.URL()+"/v2/apps/other", web("web:2", 1)).body["deploymentId"].(string)
 	do(t, 200, "DELETE", sim.URL()+"/v2/deployments/"+id, nil)
 	sim.Advance(minute)
 	do(t, 404, "GET", sim.URL()+"/v2/apps/other", nil)

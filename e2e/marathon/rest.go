@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -53,10 +54,7 @@ func refuse(status int, format string, args ...any) *answer {
 func (a *answer) write(w http.ResponseWriter) {
 	text := []byte(a.raw)
 	if a.body != nil {
-		var err error
-		if text, err = json.Marshal(a.body); err != nil {
-			panic(fmt.Sprintf("answer %v: %v", a.body, err))
-		}
+		text = encode(a.body)
 		a.kind = "application/json"
 	}
 	for name, value := range a.header {
@@ -67,6 +65,17 @@ func (a *answer) write(w http.ResponseWriter) {
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(text) // the client may have gone
+}
+
+// encode writes JSON with < and > as they are, as Marathon does.
+func encode(value any) []byte {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		panic(fmt.Sprintf("encode %v: %v", value, err)) // a test said what is no JSON
+	}
+	return bytes.TrimSpace(text.Bytes())
 }
 
 // call is a request, taken apart.

@@ -140,8 +140,7 @@ func (s *Sim) Close() error {
 	return errors.Join(errs...)
 }
 
-// URL is the address of the member that led at first, with /marathon under DC/OS unless
-// the client adds it, as go-marathon does.
+// URL is the address of the member that led at first, without the /marathon of DC/OS.
 func (s *Sim) URL() string { return s.urls[0] }
 
 // Standby is the address of the other member.
