@@ -531,3 +531,17 @@ func Test25Scale(t *testing.T) {
 	w.become("active")
 	w.is("currentScale", 4.0)
 }
+
+func Test08Interval(t *testing.T) {
+	for _, first := range []bool{false, true} {
+		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			w := begin(t, rancher.Options{}, rancher.Config{})
+			w.act(http.StatusAccepted, "upgrade", to(v2, object{"startFirst": first, "intervalMillis": 10_000}))
+			w.Advance(9 * time.Second)
+			same(t, "new containers", w.containers()[v2], []string{"running"})
+			w.Advance(2 * time.Second)
+			same(t, "new containers", w.containers()[v2], []string{"running", "running"})
+			w.become("upgraded")
+		})
+	}
+}
