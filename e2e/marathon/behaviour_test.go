@@ -241,19 +241,22 @@ func TestBehaviour11Health(t *testing.T) {
 	if task()["id"] == first {
 		t.Error("it was not killed after too many failures")
 	}
-	sim.Play("", "web:2", marathon.Life{Flapping: true})
+	sim.Play("", "web:2", marathon.Life{Flapping: true, NullResults: true})
 	do(t, 200, "PUT", sim.URL()+"/v2/apps/web?force=true", fields{"container": web("web:2", 1)["container"]})
-	alive := map[bool]bool{}
+	alive, nulls := map[bool]bool{}, 0
 	for range 10 {
 		sim.Advance(5 * time.Second)
 		for _, x := range app(t, sim)["tasks"].([]any) {
 			if results, has := x.(fields)["healthCheckResults"].([]any); has {
 				alive[results[0].(fields)["alive"].(bool)] = true
+				if results[len(results)-1] == nil {
+					nulls++
+				}
 			}
 		}
 	}
-	if len(alive) != 2 {
-		t.Errorf("it does not flap: %v", alive)
+	if len(alive) != 2 || nulls == 0 {
+		t.Errorf("it does not flap: %v, %d nulls", alive, nulls)
 	}
 }
 

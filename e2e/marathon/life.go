@@ -17,6 +17,7 @@ type Life struct {
 	HealthyAfter time.Duration // health checks fail until so long after it ran
 	Unhealthy    bool          // health checks fail always
 	Flapping     bool          // every second health check fails
+	NullResults  bool          // health results hold a null beside the true one
 	ReadyAfter   time.Duration // readiness checks fail until so long after it ran
 }
 
@@ -239,7 +240,11 @@ func (s *Sim) showTasks(a *app) []Fields {
 			task["startedAt"] = stamp(t.started)
 		}
 		if t.probed {
-			task["healthCheckResults"] = []Fields{s.showHealth(t)}
+			results := []any{s.showHealth(t)}
+			if t.life.NullResults {
+				results = append(results, nil)
+			}
+			task["healthCheckResults"] = results
 		}
 		shown = append(shown, task)
 	}
